@@ -1,0 +1,145 @@
+//! What a broker node says about itself, as `/v1/status` serves it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the broker.
+    pub version: String,
+    /// Name of the cluster.
+    pub cluster_name: String,
+    /// Id of the cluster, made once and kept in its store.
+    pub cluster_id: String,
+    /// Name of this node.
+    pub node_name: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// `Config::hash` of the configuration that runs.
+    pub config_hash: String,
+    /// Why the newest configuration was refused; the one before it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_error: Option<String>,
+    /// Keys whose change waits for a restart, such as `tuning.shards`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_required: Vec<String>,
+    /// Threads that serve clients.
+    pub shards: u32,
+    /// Listeners, in the order of the configuration.
+    pub listeners: Vec<ListenerStatus>,
+    /// Sessions, on-line and off-line.
+    pub sessions: u64,
+    /// Connected clients.
+    pub connections: u64,
+    /// Subscriptions of all sessions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// PUBLISH packets from clients since the start.
+    pub messages_received: u64,
+    /// PUBLISH packets to clients since the start.
+    pub messages_sent: u64,
+    /// Messages dropped since the start, by reason.
+    pub messages_dropped: BTreeMap<String, u64>,
+    /// Links, by name.
+    pub links: Vec<LinkStatus>,
+}
+
+/// The state of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// The address it is bound to.
+    pub address: String,
+    /// Connections now.
+    pub connections: u64,
+    /// Why it does not listen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The state of a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Name of the remote cluster.
+    pub remote_cluster: String,
+    /// Id of the remote cluster, once it said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_cluster_id: Option<String>,
+    /// Where the link stands.
+    pub state: LinkState,
+    /// A heartbeat crossed and came back, and interest is in sync.
+    pub ready: bool,
+    /// Both sides hold the same interest, proven by digest.
+    pub in_sync: bool,
+    /// Connections that we dialled and that stand.
+    pub dialled: u32,
+    /// Connections that the remote dialled and that stand.
+    pub accepted: u32,
+    /// Last heartbeat's way there and back, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_micros: Option<u64>,
+    /// Filters that the remote was told we want.
+    pub filters_wanted: u64,
+    /// Filters that the remote wants.
+    pub filters_served: u64,
+    /// Messages that wait for the remote.
+    pub spool: SpoolStatus,
+    /// Messages handed to the remote and acknowledged by it (QoS 0: written).
+    pub messages_sent: u64,
+    /// Messages taken from the remote.
+    pub messages_received: u64,
+    /// Messages from the remote that were known already and dropped.
+    pub messages_repeated: u64,
+    /// Messages dropped, by reason.
+    pub messages_dropped: BTreeMap<String, u64>,
+    /// The last thing that went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LinkError>,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LinkState {
+    /// `enabled: false`.
+    Disabled,
+    /// No connection; one is tried, or awaited.
+    #[default]
+    Disconnected,
+    /// A connection stands, the handshake is under way.
+    Handshaking,
+    /// The handshake succeeded.
+    Connected,
+}
+
+/// Messages that wait for the remote.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolStatus {
+    /// How many.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Age of the oldest.
+    pub oldest_seconds: u64,
+}
+
+/// Something that went wrong on a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkError {
+    /// A name of the documented set, such as `AuthenticationFailed`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// When, in seconds since 1970.
+    pub unix_seconds: u64,
+}
