@@ -1,0 +1,108 @@
+//! What differs between the configuration that runs and a new one, and what that asks for: a pure comparison.
+
+use std::collections::BTreeSet;
+
+use tombolo_broker_api::{Config, Link, Listener};
+
+use super::Loaded;
+
+/// What must be done to go from one configuration to another. Names are those of listeners and links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Listeners to open.
+    pub listeners_added: Vec<String>,
+    /// Listeners to close.
+    pub listeners_removed: Vec<String>,
+    /// Listeners whose address or protocol changed: close and open.
+    pub listeners_rebound: Vec<String>,
+    /// Listeners with another limit or certificate: new connections get the new one.
+    pub listeners_updated: Vec<String>,
+    /// Users came, went or have another password, or the rule for anonymous clients or the users of links changed.
+    pub access: bool,
+    /// `tuning.mqtt` changed: new connections get the new limits.
+    pub limits: bool,
+    /// Links to start.
+    pub links_added: Vec<String>,
+    /// Links to end.
+    pub links_removed: Vec<String>,
+    /// Links to replace or to change in place.
+    pub links_changed: Vec<String>,
+    /// Keys whose change waits for a restart.
+    pub restart_required: Vec<String>,
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Compares what runs with what is wanted. `hash` alone is no change.
+pub fn diff(old: &Loaded, new: &Loaded) -> Changes {
+    let listeners = Named::split(&old.config.listeners, &new.config.listeners, |listener: &Listener| &listener.name);
+    let links = Named::split(&old.config.links, &new.config.links, |link: &Link| &link.name);
+    let (rebound, same_address): (Vec<_>, Vec<_>) =
+        listeners.kept.into_iter().partition(|(old, new)| (old.bind, old.protocol) != (new.bind, new.protocol));
+    let updated = same_address
+        .into_iter()
+        .filter(|(before, after)| before != after || old.listeners.get(&before.name) != new.listeners.get(&after.name));
+    let changed = links
+        .kept
+        .into_iter()
+        .filter(|(before, after)| before != after || old.links.get(&before.name) != new.links.get(&after.name));
+    Changes {
+        listeners_added: listeners.added,
+        listeners_removed: listeners.removed,
+        listeners_rebound: rebound.into_iter().map(|(_, new)| new.name.clone()).collect(),
+        listeners_updated: updated.map(|(_, new)| new.name.clone()).collect(),
+        access: old.users != new.users
+            || old.config.authentication != new.config.authentication
+            || link_users(&old.config) != link_users(&new.config),
+        limits: old.config.tuning.mqtt != new.config.tuning.mqtt,
+        links_added: links.added,
+        links_removed: links.removed,
+        links_changed: changed.map(|(_, new)| new.name.clone()).collect(),
+        restart_required: restart_required(&old.config, &new.config),
+    }
+}
+
+/// Who may come in as which cluster.
+fn link_users(config: &Config) -> BTreeSet<(&str, &str, bool, Vec<&str>)> {
+    let entry = |link| {
+        let Link { name, remote_cluster, accept, .. }: &Link = link;
+        (&**name, &**remote_cluster, accept.any_user, accept.users.iter().map(String::as_str).collect())
+    };
+    config.links.iter().map(entry).collect()
+}
+
+fn restart_required(old: &Config, new: &Config) -> Vec<String> {
+    let keys = [
+        ("clusterName", old.cluster_name != new.cluster_name),
+        ("nodeName", old.node_name != new.node_name),
+        ("dataDir", old.data_dir != new.data_dir),
+        ("admin.bind", old.admin != new.admin),
+        ("tuning.shards", old.tuning.shards != new.tuning.shards),
+    ];
+    keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// Two lists of named things, told apart by name.
+struct Named<'a, T> {
+    added: Vec<String>,
+    removed: Vec<String>,
+    kept: Vec<(&'a T, &'a T)>,
+}
+
+impl<'a, T> Named<'a, T> {
+    fn split(old: &'a [T], new: &'a [T], name: impl Fn(&T) -> &String) -> Self {
+        let find = |list: &'a [T], wanted: &T| list.iter().find(|item| name(item) == name(wanted));
+        Self {
+            added: new.iter().filter(|item| find(old, item).is_none()).map(|item| name(item).clone()).collect(),
+            removed: old.iter().filter(|item| find(new, item).is_none()).map(|item| name(item).clone()).collect(),
+            kept: new.iter().filter_map(|item| Some((find(old, item)?, item))).collect(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The configuration folder of a node: read whole, checked whole, watched, and compared with what runs.
+
+mod base64;
+mod credential;
+mod diff;
+mod load;
+mod problem;
+mod server;
+mod validate;
+mod watch;
+
+pub use credential::{Credential, CredentialError, Secret};
+pub use diff::{Changes, diff};
+pub use load::{DialFiles, Loaded, TlsFiles, load};
+pub use problem::{Problem, Problems};
+pub use server::{Server, ServerError};
+pub use watch::{EVERY, Watch, watch};
