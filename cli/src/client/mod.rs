@@ -1,0 +1,8 @@
+//! `tombolo pub` and `tombolo sub`: MQTT clients for the command line, with the flags of mosquitto's.
+
+pub mod connection;
+pub mod format;
+pub mod options;
+pub mod publish;
+pub mod subscribe;
+pub mod tls;
