@@ -1,0 +1,116 @@
+//! A route: who receives the messages of one topic.
+
+use super::node::{Entry, Node};
+use super::receiver::Receiver;
+use super::share::Group;
+
+/// Who receives the messages of one topic. Reused for one topic after another, so that it seldom allocates.
+#[derive(Debug, Default)]
+pub struct Route {
+    /// Those who subscribed outside of groups, each once however many of its filters match: see
+    /// [`ReceiverFlags::merge`](super::ReceiverFlags::merge).
+    pub receivers: Vec<Receiver>,
+    /// Subscription Identifiers: index into `receivers` and identifier, ordered by both `[MQTT-3.3.4-4]`.
+    pub ids: Vec<(u32, u32)>,
+    /// Groups of shared subscriptions: one member of each receives the message, besides `receivers`.
+    pub groups: Vec<Group>,
+    filters: u32,
+}
+
+/// Up to this many receivers, a second one like it is searched one by one.
+const LINEAR_MAX: usize = 16;
+
+// === impl Route ===
+
+impl Route {
+    /// Whether nobody receives.
+    pub fn is_empty(&self) -> bool {
+        self.receivers.is_empty() && self.groups.is_empty()
+    }
+
+    /// The Subscription Identifiers of `receivers[index]`.
+    pub fn ids_of(&self, index: usize) -> impl ExactSizeIterator<Item = u32> {
+        let from = self.ids.partition_point(|(at, _)| (*at as usize) < index);
+        let count = self.ids[from..].partition_point(|(at, _)| *at as usize == index);
+        self.ids[from..from + count].iter().map(|(_, id)| *id)
+    }
+
+    /// Empties it, keeping its memory.
+    pub(super) fn clear(&mut self) {
+        self.receivers.clear();
+        self.ids.clear();
+        self.groups.clear();
+        self.filters = 0;
+    }
+
+    /// Adds the subscribers of a filter that matches.
+    pub(super) fn add(&mut self, node: &Node) {
+        let plain = node.plain();
+        if !plain.is_empty() {
+            self.filters += 1;
+        }
+        let search = self.filters > 1 && self.receivers.len() + plain.len() <= LINEAR_MAX;
+        let known = if search { self.receivers.len() } else { 0 };
+        for Entry { receiver, id } in plain {
+            let index = match self.receivers[..known].iter().position(|other| other.same(*receiver)) {
+                Some(index) => {
+                    self.receivers[index] = self.receivers[index].merge(*receiver);
+                    index
+                }
+                None => {
+                    self.receivers.push(*receiver);
+                    self.receivers.len() - 1
+                }
+            };
+            if *id != 0 {
+                self.ids.push((index as u32, *id));
+            }
+        }
+        self.groups.extend(node.teams().map(|team| team.group()));
+    }
+
+    /// Makes one receiver of those that came more than once, when all filters have been added.
+    pub(super) fn finish(&mut self) {
+        if self.filters > 1 && self.receivers.len() > LINEAR_MAX {
+            self.unite();
+        }
+        self.ids.sort_unstable();
+    }
+
+    fn unite(&mut self) {
+        let ids = self.ids.iter().map(|(index, id)| (self.receivers[*index as usize], *id));
+        let mut all: Vec<(Receiver, u32)> = self.receivers.iter().map(|receiver| (*receiver, 0)).chain(ids).collect();
+        all.sort_unstable_by_key(|(receiver, _)| receiver.key());
+        self.receivers.clear();
+        self.ids.clear();
+        for (receiver, id) in all {
+            match self.receivers.last_mut() {
+                Some(last) if last.same(receiver) => *last = last.merge(receiver),
+                Some(_) | None => self.receivers.push(receiver),
+            }
+            if id != 0 {
+                self.ids.push((self.receivers.len() as u32 - 1, id));
+            }
+        }
+    }
+
+    /// Bytes on the heap, those of groups not counted: they are shared.
+    pub(super) fn weight(&self) -> usize {
+        self.receivers.capacity() * size_of::<Receiver>()
+            + self.ids.capacity() * size_of::<(u32, u32)>()
+            + self.groups.capacity() * size_of::<Group>()
+    }
+
+    /// Gives back memory that a much larger route has left behind.
+    pub(super) fn shrink(&mut self) {
+        if self.receivers.capacity() > 64 && self.receivers.len() < self.receivers.capacity() / 4 {
+            self.receivers.shrink_to_fit();
+        }
+        if self.ids.capacity() > 64 && self.ids.len() < self.ids.capacity() / 4 {
+            self.ids.shrink_to_fit();
+        }
+        if self.groups.capacity() > 64 && self.groups.len() < self.groups.capacity() / 4 {
+            self.groups.shrink_to_fit();
+        }
+    }
+}
