@@ -1,0 +1,104 @@
+//! Reasons: the words that conditions, events and problems use, with what each means.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal;)+) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $word;)+
+
+        /// Every reason with its meaning, in the order of this file.
+        pub const ALL: &[(&str, &str)] = &[$(($word, concat!($($doc),+))),+];
+    };
+}
+
+reasons! {
+    /// Nothing is left to do.
+    CONVERGED = "Converged";
+    /// The object was not looked at yet.
+    NOT_YET_OBSERVED = "NotYetObserved";
+    /// The spec breaks a rule that the schema cannot state.
+    INVALID = "Invalid";
+    /// The schema knows the field or value, this release does not serve it.
+    NOT_YET_SUPPORTED = "NotYetSupported";
+    /// A Secret that the spec names does not exist in the namespace.
+    SECRET_NOT_FOUND = "SecretNotFound";
+    /// A Secret lacks a key.
+    SECRET_KEY_MISSING = "SecretKeyMissing";
+    /// The content of a Secret cannot be used.
+    SECRET_INVALID = "SecretInvalid";
+    /// `spec.config` is not what the broker understands.
+    CONFIG_INVALID = "ConfigInvalid";
+    /// A BrokerCluster that a link names does not exist in the namespace.
+    CLUSTER_NOT_FOUND = "ClusterNotFound";
+    /// The BrokerCluster of a link has problems itself, so that nothing is made from it.
+    CLUSTER_INVALID = "ClusterInvalid";
+    /// Two objects of one kind have the same name.
+    DUPLICATE = "Duplicate";
+    /// A link names the cluster that it starts from as its remote.
+    LINK_TO_ITSELF = "LinkToItself";
+    /// Two links, or a link and an entry of linkAccess, name the same remote cluster.
+    REMOTE_NAMED_TWICE = "RemoteNamedTwice";
+    /// A topic filter is not one, or is not allowed on a link.
+    FILTER_INVALID = "FilterInvalid";
+    /// A link carries nothing.
+    NOTHING_TO_CARRY = "NothingToCarry";
+    /// A user that the spec names is not in the Secret of users.
+    USER_NOT_FOUND = "UserNotFound";
+    /// One user stands for two remote clusters.
+    USER_BOUND_TWICE = "UserBoundTwice";
+    /// The remote cluster can neither be dialled nor come in.
+    UNREACHABLE_BY_SPEC = "UnreachableBySpec";
+    /// Every user of the cluster may come in as the remote cluster.
+    ANY_USER_MAY_LINK = "AnyUserMayLink";
+    /// The Secret of users and the one of a link hold different passwords for one user.
+    PASSWORDS_DIFFER = "PasswordsDiffer";
+    /// Two listeners want the same port.
+    PORT_TAKEN = "PortTaken";
+    /// A certificate is no longer valid.
+    CERTIFICATE_EXPIRED = "CertificateExpired";
+    /// Not enough nodes agree yet.
+    WAITING_FOR_QUORUM = "WaitingForQuorum";
+    /// Enough nodes agree.
+    QUORUM_READY = "QuorumReady";
+    /// Nodes are replaced one after another.
+    ROLLING_UPDATE = "RollingUpdate";
+    /// Sessions and connections leave a node before it stops.
+    EVACUATING_SESSIONS = "EvacuatingSessions";
+    /// A node was stopped although it was not empty in time.
+    EVACUATION_DEADLINE_EXCEEDED = "EvacuationDeadlineExceeded";
+    /// A change of the configuration waits for a restart.
+    RESTART_REQUIRED = "RestartRequired";
+    /// The image is older than what wrote the data.
+    IMAGE_DOWNGRADE_REFUSED = "ImageDowngradeRefused";
+    /// A node came back with old data.
+    STALE_STORAGE = "StaleStorage";
+    /// The cluster has no nodes because replicas is 0.
+    HIBERNATING = "Hibernating";
+    /// The operator leaves the object alone, by annotation.
+    PAUSED_BY_ANNOTATION = "PausedByAnnotation";
+    /// The link is switched off.
+    DISABLED = "Disabled";
+    /// No connection with the remote cluster stands.
+    REMOTE_UNREACHABLE = "RemoteUnreachable";
+    /// The remote cluster refused the link's user.
+    AUTHENTICATION_FAILED = "AuthenticationFailed";
+    /// The remote cluster has another id than the spec pins.
+    CLUSTER_ID_MISMATCH = "ClusterIDMismatch";
+    /// The remote cluster has the id of this one.
+    LOOP_DETECTED = "LoopDetected";
+    /// A heartbeat crossed the link and came back.
+    HEARTBEAT_RETURNED = "HeartbeatReturned";
+    /// No heartbeat came back in time.
+    HEARTBEAT_LOST = "HeartbeatLost";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_reason_is_one_word_and_used_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (word, meaning) in super::ALL {
+            assert!(word.chars().all(|c| c.is_ascii_alphanumeric()), "{word}");
+            assert!(seen.insert(word), "{word} twice");
+            assert!(meaning.trim().ends_with('.'), "{word}: {meaning}");
+        }
+    }
+}
