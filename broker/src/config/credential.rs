@@ -173,7 +173,7 @@ mod tests {
             ("demo".to_owned(), "Plain"),
             ("$ecret".to_owned(), "Plain"),
             ("$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$bGlnaHQgaGFzaCBvZiAxNg".to_owned(), "Argon2"),
-            ("$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie".to_owned(), "Bcrypt"),
+            ("$2b$04$abcdefghijklmnopqrstuuI.zMOJjHCY5kkTOk7gVTRHNQlmNMlwi".to_owned(), "Bcrypt"),
             (format!("$7$101$c2FsdHNhbHQ=${zeros}=="), "Pbkdf2"),
         ];
         for (text, kind) in cases {
@@ -192,7 +192,7 @@ mod tests {
             "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ".into(),
             "$argon2id$v=19$m=9999999,t=1,p=1$c29tZXNhbHQ$bGlnaHQgaGFzaCBvZiAxNg".into(),
             "$2b$04$short".into(),
-            "$2b$31$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie".into(),
+            "$2b$31$abcdefghijklmnopqrstuuI.zMOJjHCY5kkTOk7gVTRHNQlmNMlwi".into(),
             format!("$7$0$c2FsdHNhbHQ=${zeros}=="),
             format!("$7$101$c2FsdHNhbHQ=${zeros}==$"),
             format!("$7$9999999$c2FsdHNhbHQ=${zeros}=="),
