@@ -1,0 +1,9 @@
+//! Retained messages: the last one of each topic, found by topic or by filter.
+
+mod shelf;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use shelf::{Counts, Kept, Limits, Outcome, Page, Retained};
