@@ -1,0 +1,326 @@
+//! A link: connections come and go, what is to be sent and what is wanted stay.
+
+use std::sync::Arc;
+
+use crate::router::{Change, Path};
+use crate::topic::Filter;
+
+use super::batch::{LANE_INTEREST, LANE_MESSAGES};
+use super::connection::{Connection, Phase};
+use super::counters::Counters;
+use super::heartbeat::{Pulse, Urge};
+use super::interest_out::InterestOut;
+use super::lane_out::LaneOut;
+use super::lossy::Lossy;
+use super::marks::Version;
+use super::outlet::{Conn, DropReason, Limits, Now, Outlet, Role};
+use super::policy::{Gate, Served};
+use super::refusal::{Refusal, Why};
+use super::settings::{Local, Settings};
+use super::source::Source;
+use super::spool::{MemorySpool, Spool};
+use super::syncing::Syncing;
+
+/// A link with one remote cluster. See the module for how it is driven.
+#[derive(Debug)]
+pub struct Link<S = MemorySpool> {
+    pub(super) local: Local,
+    pub(super) settings: Settings,
+    /// Who the remote said it is.
+    pub(super) remote_id: Option<Arc<str>>,
+    /// The path of a message that was published there.
+    pub(super) remote_path: Vec<u8>,
+    pub(super) connections: Vec<Connection>,
+    /// The connection that we send on.
+    pub(super) active: Option<Conn>,
+    pub(super) connections_seen: u64,
+    pub(super) messages: LaneOut<S>,
+    pub(super) interest: LaneOut<MemorySpool>,
+    pub(super) lossy: Lossy,
+    pub(super) wanted: InterestOut,
+    /// The version that was told when last nothing of the interest's lane was under way.
+    pub(super) wanted_settled: Version,
+    /// The nodes of the remote cluster.
+    pub(super) sources: Vec<Source>,
+    pub(super) served: Served,
+    /// What may leave.
+    pub(super) sends: Gate,
+    /// What may enter.
+    pub(super) receives: Gate,
+    pub(super) syncing: Syncing,
+    pub(super) counters: Counters,
+    pub(super) last_error: Option<Trouble>,
+    /// Publishers are held.
+    pub(super) held: bool,
+    pub(super) dirty: bool,
+    /// The path of the message being delivered.
+    pub(super) scratch: Vec<u8>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub reason: String,
+    pub message: String,
+    pub at: Now,
+}
+
+/// Connections of one link; more are refused.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Time for a handshake.
+const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+// === impl Link ===
+
+impl Link<MemorySpool> {
+    /// A link without connections and with an empty spool. `filters`: what the clients of this node want now.
+    pub fn new(local: Local, settings: Settings, filters: impl IntoIterator<Item = Filter>) -> Self {
+        Self::with_spool(local, settings, filters, MemorySpool::default())
+    }
+}
+
+impl<S: Spool> Link<S> {
+    /// The same with another kind of spool, which is empty.
+    pub fn with_spool(local: Local, settings: Settings, filters: impl IntoIterator<Item = Filter>, spool: S) -> Self {
+        let epoch = local.incarnation;
+        Self {
+            remote_id: None,
+            remote_path: Vec::new(),
+            connections: Vec::new(),
+            active: None,
+            connections_seen: 0,
+            messages: LaneOut::new(LANE_MESSAGES, epoch, spool),
+            interest: LaneOut::new(LANE_INTEREST, epoch, MemorySpool::default()),
+            lossy: Lossy::new(epoch),
+            wanted: InterestOut::new(epoch, &settings.receive, filters),
+            wanted_settled: Version::default(),
+            sources: Vec::new(),
+            served: Served::default(),
+            sends: Gate::new(settings.send.clone()),
+            receives: Gate::new(Some(settings.receive.clone())),
+            syncing: Syncing::default(),
+            counters: Counters::default(),
+            last_error: None,
+            held: false,
+            dirty: false,
+            scratch: Vec::new(),
+            local,
+            settings,
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes other settings, for the same remote cluster. `filters`: what the clients of this node want now. Spool,
+    /// interest and marks stay; connections stay unless the link is disabled or another cluster is pinned.
+    pub fn configure(
+        &mut self,
+        out: &mut impl Outlet,
+        settings: Settings,
+        filters: impl IntoIterator<Item = Filter>,
+        now: Now,
+    ) {
+        assert_eq!(settings.remote_cluster, self.settings.remote_cluster, "another remote is another link");
+        if settings.send != self.settings.send {
+            let except = self.except();
+            // The new ones first, so that a filter in both never leaves the index.
+            for source in &self.sources {
+                self.served.add(out, source.interest.filters(), settings.send.as_deref());
+                self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
+            }
+            self.sends = Gate::new(settings.send.clone());
+            self.sends.set_except(except);
+        }
+        if settings.receive != self.settings.receive {
+            self.receives = Gate::new(Some(settings.receive.clone()));
+            self.wanted.replace(&settings.receive, filters);
+        }
+        self.connections.iter_mut().for_each(|connection| connection.pulse.set_interval(settings.heartbeat));
+        let is_foreign = self.remote_id.is_some()
+            && settings.remote_cluster_id.is_some()
+            && settings.remote_cluster_id != self.remote_id;
+        self.settings = settings;
+        self.dirty = true;
+        if !self.settings.enabled {
+            self.close_all(out, &Refusal::new(Why::LinkDisabled, "the link was disabled"), now);
+        } else if is_foreign {
+            self.close_all(out, &Refusal::new(Why::ClusterIdMismatch, "another cluster id was pinned"), now);
+        }
+    }
+
+    /// A filter of local clients came or went; of equal filters only the first and the last count.
+    pub fn interest_changed(&mut self, filter: &Filter, change: Change) {
+        self.wanted.change(filter, change);
+        self.dirty = true;
+    }
+
+    /// The log of changes overflowed: this is all that local clients want now.
+    pub fn interest_replaced(&mut self, filters: impl IntoIterator<Item = Filter>) {
+        self.wanted.replace(&self.settings.receive, filters);
+        self.dirty = true;
+    }
+
+    /// A connection stands: CONNECT and CONNACK are done, and its user may link.
+    pub fn connected(&mut self, out: &mut impl Outlet, conn: Conn, role: Role, limits: Limits, now: Now) {
+        self.connections_seen += 1;
+        let pulse = Pulse::new(self.settings.heartbeat, now);
+        let connection = Connection::new(conn, role, limits, self.connections_seen, pulse, now);
+        self.connections.push(connection);
+        self.dirty = true;
+        if self.connections.len() > CONNECTIONS_MAX {
+            let message = format!("the link has {CONNECTIONS_MAX} connections already");
+            self.refuse(out, conn, Refusal::new(Why::TooManyConnections, message), now);
+        } else if role == Role::Dialled {
+            self.say_hello(out, conn);
+        }
+    }
+
+    /// A connection broke, or its other end left.
+    pub fn disconnected(&mut self, out: &mut impl Outlet, conn: Conn, now: Now) {
+        let before = self.connections.len();
+        self.connections.retain(|connection| connection.conn != conn);
+        if self.connections.len() < before {
+            self.elect(out, now);
+        }
+    }
+
+    /// A connection could not be made: for the status.
+    pub fn failed(&mut self, reason: impl Into<String>, message: impl Into<String>, now: Now) {
+        self.last_error = Some(Trouble { reason: reason.into(), message: message.into(), at: now });
+    }
+
+    /// What time brings: heartbeats, handshakes that take too long, messages that grew old. At least once a second.
+    pub fn tick(&mut self, out: &mut impl Outlet, now: Now) {
+        let late: Vec<Conn> = self
+            .connections
+            .iter()
+            .filter(|c| c.phase != Phase::Up && now.saturating_sub(c.opened) > HANDSHAKE_MAX)
+            .map(|c| c.conn)
+            .collect();
+        for conn in late {
+            let message = format!("no handshake within {} s", HANDSHAKE_MAX.as_secs());
+            self.refuse(out, conn, Refusal::new(Why::HandshakeTimeout, message), now);
+        }
+        let up = self.connections.iter_mut().filter(|connection| connection.phase == Phase::Up);
+        let urges: Vec<_> = up.map(|connection| (connection.conn, connection.pulse.tick(now))).collect();
+        for (conn, urge) in urges {
+            match urge {
+                Urge::Wait => {}
+                Urge::Beat(number) => self.say_beat(out, conn, number, false),
+                Urge::Lost => {
+                    let message = "heartbeats are not answered: the network or the remote is gone";
+                    self.close(out, conn, &Refusal::new(Why::HeartbeatLost, message), now);
+                }
+            }
+        }
+        let max_age = self.settings.spool.max_age.duration();
+        while self.messages.oldest_droppable().is_some_and(|came| now.saturating_sub(came) > max_age) {
+            let Some(messages) = self.messages.drop_oldest(now) else { break };
+            self.counters.dropped(DropReason::SpoolAged, u64::from(messages));
+            self.dirty = true;
+        }
+        self.dirty |= self.held;
+    }
+
+    /// True if [`end_of_turn`](Self::end_of_turn) has something to do.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Output of a connection that had no room was written: what waited for it may go on at the end of the turn.
+    pub fn writable(&mut self, conn: Conn) {
+        self.dirty |= self.active == Some(conn);
+    }
+
+    /// True while publishers whose messages match the link should not be read.
+    pub fn holds_publishers(&self) -> bool {
+        self.held
+    }
+
+    /// The link ends: closes its connections and takes the remote's filters out of the index. What is in the spool is lost.
+    pub fn shut(&mut self, out: &mut impl Outlet, now: Now) {
+        self.close_all(out, &Refusal::new(Why::LinkClosed, "the link was removed, or the node stops"), now);
+        for source in std::mem::take(&mut self.sources) {
+            self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
+        }
+    }
+
+    /// Sends on the best connection: one that we dialled before one that was accepted, the newest of them. If that is
+    /// another one than before, all that is not acknowledged is sent again over it.
+    pub(super) fn elect(&mut self, _out: &mut impl Outlet, _now: Now) {
+        let up = self.connections.iter().filter(|connection| connection.phase == Phase::Up);
+        let best = up.max_by_key(|connection| (connection.role == Role::Dialled, connection.order));
+        self.dirty = true;
+        let Some(best) = best else {
+            if self.active.take().is_some() {
+                self.messages.pause();
+                self.interest.pause();
+                self.counters.dropped(DropReason::NotConnected, self.lossy.clear());
+            }
+            return;
+        };
+        if self.active == Some(best.conn) {
+            return;
+        }
+        self.active = Some(best.conn);
+        let sent = &mut self.counters.sent;
+        self.messages.begin(best.taken[0], |messages| *sent += u64::from(messages));
+        self.interest.begin(best.taken[1], |_| {});
+        let (held, digest) = best.held;
+        let told = self.wanted.version();
+        let holds_what_was_told = if self.interest.is_settled() {
+            (held, digest) == (told, self.wanted.digest())
+        } else {
+            held >= self.wanted_settled && held <= told
+        };
+        if told.number > 0 && !holds_what_was_told {
+            self.wanted.tell_all();
+        }
+    }
+
+    /// Closes a connection, and says why in the status.
+    pub(super) fn close(&mut self, out: &mut impl Outlet, conn: Conn, refusal: &Refusal, now: Now) {
+        self.failed(refusal.why.name(), refusal.message.clone(), now);
+        out.close(conn, refusal);
+        self.disconnected(out, conn, now);
+    }
+
+    fn close_all(&mut self, out: &mut impl Outlet, refusal: &Refusal, now: Now) {
+        let all: Vec<Conn> = self.connections.iter().map(|connection| connection.conn).collect();
+        for conn in all {
+            out.close(conn, refusal);
+            self.disconnected(out, conn, now);
+        }
+    }
+
+    /// The connection of this name.
+    pub(super) fn connection(&mut self, conn: Conn) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.conn == conn)
+    }
+
+    /// The node of the remote cluster of this name.
+    pub(super) fn source(&mut self, node: &str) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| &*source.node == node)
+    }
+
+    /// The remote said its id.
+    pub(super) fn identify(&mut self, id: &Arc<str>) {
+        if self.remote_id.as_ref() != Some(id) {
+            self.remote_path.clear();
+            Path::EMPTY.extend(id, &mut self.remote_path);
+            self.remote_id = Some(id.clone());
+        }
+    }
+
+    /// What no node of the remote wants, though a filter matches.
+    pub(super) fn except(&self) -> std::collections::BTreeSet<Filter> {
+        let mut wanting = self.sources.iter().filter(|source| source.interest.version().number > 0);
+        let Some(first) = wanting.next() else { return Default::default() };
+        let first = first.interest.except().clone();
+        wanting.fold(first, |both, source| both.intersection(source.interest.except()).cloned().collect())
+    }
+}

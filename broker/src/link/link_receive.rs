@@ -1,0 +1,238 @@
+//! The receiving half of a link: what comes on a connection is judged, taken once, and delivered.
+
+use crate::codec::Qos;
+
+use super::batch::{Head, LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES, TOPIC_BEAT, TOPIC_HELLO, TOPIC_LANE};
+use super::connection::Phase;
+use super::heartbeat::Beat;
+use super::interest_in::{Changed, InterestFault};
+use super::lane_in::Offer;
+use super::link::Link;
+use super::marks::Mark;
+use super::outlet::{Conn, Delivery, DropReason, Incoming, Now, Outlet};
+use super::policy::Verdict;
+use super::record::{Record, Records};
+use super::refusal::{Refusal, Why};
+use super::spool::Spool;
+use crate::codec::publish::Layout;
+use crate::router::Path;
+
+// === impl Link ===
+
+impl<S: Spool> Link<S> {
+    /// A PUBLISH below `$LINK/` came on a connection of the link.
+    pub fn received(&mut self, out: &mut impl Outlet, conn: Conn, incoming: Incoming<'_>, now: Now) {
+        let Some(connection) = self.connection(conn) else { return };
+        connection.pulse.heard(now);
+        let phase = connection.phase;
+        self.dirty = true;
+        let is = |topic: &str| incoming.topic == topic.as_bytes();
+        if is(TOPIC_LANE) && phase == Phase::Up {
+            self.take_batch(out, conn, incoming, now);
+            return;
+        }
+        if let Some(packet_id) = incoming.packet_id {
+            out.acknowledge(conn, packet_id);
+        }
+        if is(TOPIC_HELLO) {
+            self.greeted(out, conn, incoming.payload, now);
+        } else if is(TOPIC_BEAT) && phase == Phase::Up {
+            self.take_beat(out, conn, incoming.payload, now);
+        } else if phase != Phase::Up {
+            let message = "the handshake is not done, and this is no part of it";
+            self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
+        }
+        // Other topics are of a newer version, which says before what it needs the other side to understand.
+    }
+
+    fn take_batch(&mut self, out: &mut impl Outlet, conn: Conn, incoming: Incoming<'_>, now: Now) {
+        let Some((head, records)) = Head::read(incoming.payload) else {
+            self.refuse(out, conn, Refusal::new(Why::ProtocolError, "the head of a batch is malformed"), now);
+            return;
+        };
+        let Some(node) = self.connection(conn).map(|connection| connection.node.clone()) else { return };
+        let Some(source) = self.sources.iter().position(|source| source.node == node) else { return };
+        let Some(lane) = self.sources[source].lane(head.lane) else {
+            let message = format!("a batch of lane {}, which was not announced", head.lane);
+            self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
+            return;
+        };
+        let offer = if head.lane == LANE_LOSSY {
+            lane.offer_lossy(head.sequence)
+        } else {
+            lane.offer(head.previous, head.sequence)
+        };
+        match offer {
+            Offer::Take => {
+                lane.take(head.sequence);
+                if !self.take_records(out, conn, source, head.lane, records, now) {
+                    return;
+                }
+            }
+            Offer::Repeat if head.lane == LANE_INTEREST => {}
+            Offer::Repeat => self.counters.repeated += u64::from(head.records),
+            Offer::Hole => {
+                let message = format!(
+                    "batch {} of lane {} follows {}, and {} was the last",
+                    head.sequence,
+                    head.lane,
+                    head.previous,
+                    lane.taken()
+                );
+                self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
+                return;
+            }
+        }
+        if let Some(packet_id) = incoming.packet_id {
+            self.syncing.acknowledge(conn, packet_id);
+        }
+    }
+
+    /// Takes the records of a batch. What cannot be read is counted and passed over: the batch was taken, and would be
+    /// no better if it came again. False if the connection was closed.
+    fn take_records(
+        &mut self,
+        out: &mut impl Outlet,
+        conn: Conn,
+        source: usize,
+        lane: u8,
+        records: &[u8],
+        now: Now,
+    ) -> bool {
+        let mut records = Records::new(records);
+        while let Some(record) = records.next() {
+            let fault = match record {
+                Ok(Record::Message { path, frame, layout }) if lane != LANE_INTEREST => {
+                    self.take_message(out, path, frame, layout);
+                    continue;
+                }
+                Ok(Record::Mark(mark)) if lane == LANE_MESSAGES => {
+                    self.take_mark(out, conn, source, &mark, now);
+                    continue;
+                }
+                Ok(Record::Page(page)) if lane == LANE_INTEREST => self.sources[source].interest.page(page),
+                Ok(Record::Delta(delta)) if lane == LANE_INTEREST => self.sources[source].interest.delta(delta),
+                Ok(Record::Unknown) => continue,
+                Ok(Record::Message { .. } | Record::Mark(_) | Record::Page(_) | Record::Delta(_)) => {
+                    self.malformed("a record stands in a lane where it does not belong", now);
+                    continue;
+                }
+                Err(fault) => {
+                    self.malformed(&fault.to_string(), now);
+                    break;
+                }
+            };
+            match fault {
+                Ok(Some(changed)) => self.take_interest(out, source, &changed),
+                Ok(None) => {}
+                Err(fault @ InterestFault::TooMany) => {
+                    self.refuse(out, conn, Refusal::new(Why::InterestTooLarge, fault.to_string()), now);
+                    return false;
+                }
+                // The digest in our next heartbeat makes the other side send a snapshot.
+                Err(fault @ (InterestFault::Record(_) | InterestFault::Filter(_) | InterestFault::Digest(_))) => {
+                    self.malformed(&fault.to_string(), now);
+                }
+            }
+        }
+        true
+    }
+
+    fn take_message(&mut self, out: &mut impl Outlet, path: Path<'_>, frame: &[u8], layout: Layout) {
+        let drop = if path.contains(&self.local.cluster_id) {
+            Err(DropReason::Loop)
+        } else if path.hops() + 1 > usize::from(self.settings.max_hops) {
+            Err(DropReason::TooManyHops)
+        } else if layout.expiry(frame) == Some(0) {
+            Err(DropReason::Expired)
+        } else if layout.alias() != 0 {
+            Err(DropReason::Malformed)
+        } else {
+            match self.receives.judge(layout.topic(frame)) {
+                Verdict::Passes(highest) => Ok(highest.min(layout.qos())),
+                Verdict::Refused => Err(DropReason::NotAllowed),
+                Verdict::Malformed => Err(DropReason::Malformed),
+            }
+        };
+        let qos: Qos = match drop {
+            Ok(qos) => qos,
+            Err(reason) => {
+                self.counters.dropped(reason, 1);
+                return;
+            }
+        };
+        self.counters.received += 1;
+        let whole = if path == Path::EMPTY {
+            &self.remote_path
+        } else {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(path.bytes());
+            self.scratch.extend_from_slice(&self.remote_path);
+            &self.scratch
+        };
+        let Some(path) = Path::parse(whole) else { return };
+        out.deliver(&Delivery { frame, layout, qos, path });
+    }
+
+    fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, mark: &Mark, now: Now) {
+        let is_ours = mark.cluster == self.local.cluster_id && mark.node == self.local.node;
+        self.sources[source].marks.put(mark);
+        // The remote routes by what we want: a heartbeat proves by digest that it is what we meant.
+        if is_ours
+            && mark.version == self.wanted.version()
+            && let Some(connection) = self.connection(conn)
+        {
+            let number = connection.pulse.beat(now);
+            self.say_beat(out, conn, number, false);
+        }
+    }
+
+    fn take_interest(&mut self, out: &mut impl Outlet, source: usize, changed: &Changed) {
+        let send = self.settings.send.as_deref();
+        self.served.add(out, &changed.added, send);
+        self.served.remove(out, &changed.removed, send);
+        let except = self.except();
+        self.sends.set_except(except);
+        let Some(cluster) = self.remote_id.clone() else { return };
+        let source = &self.sources[source];
+        self.syncing.applied(Mark { cluster, node: source.node.clone(), version: source.interest.version() });
+    }
+
+    fn take_beat(&mut self, out: &mut impl Outlet, conn: Conn, payload: &[u8], now: Now) {
+        let Some(beat) = Beat::decode(payload) else {
+            self.refuse(out, conn, Refusal::new(Why::ProtocolError, "a heartbeat is malformed"), now);
+            return;
+        };
+        let told = (self.wanted.version(), self.wanted.digest());
+        let quiet = self.active == Some(conn) && self.interest.is_settled() && !self.wanted.has_untold();
+        let Some(connection) = self.connection(conn) else { return };
+        connection.held = beat.held;
+        // A heartbeat may have left before what is told came, and come after it was acknowledged: two must agree.
+        connection.mismatches = if quiet && beat.held != told { connection.mismatches.saturating_add(1) } else { 0 };
+        let repair = connection.mismatches >= 2;
+        if repair {
+            connection.mismatches = 0;
+        }
+        if beat.answer {
+            connection.pulse.answered(beat.number, now);
+        } else {
+            self.say_beat(out, conn, beat.number, true);
+        }
+        if repair {
+            self.wanted.tell_all();
+        }
+    }
+
+    /// Sends a heartbeat, or the answer to one.
+    pub(super) fn say_beat(&mut self, out: &mut impl Outlet, conn: Conn, number: u64, answer: bool) {
+        let wanted = (self.wanted.version(), self.wanted.digest());
+        let Some(node) = self.connection(conn).map(|connection| connection.node.clone()) else { return };
+        let held = self.source(&node).map(|s| (s.interest.version(), s.interest.digest())).unwrap_or_default();
+        out.publish(conn, TOPIC_BEAT, None, &Beat { answer, number, wanted, held }.encode());
+    }
+
+    fn malformed(&mut self, message: &str, now: Now) {
+        self.counters.dropped(DropReason::Malformed, 1);
+        self.failed(Why::ProtocolError.name(), message, now);
+    }
+}

@@ -1,0 +1,283 @@
+//! The sending half of a link: messages into lanes, batches onto the connection, acknowledgements back.
+
+use std::num::NonZeroU16;
+
+use tombolo_broker_api::WhenFull;
+
+use crate::codec::Qos;
+use crate::router::{Destination, Origin, Path, may_pass};
+
+use super::batch::{LANE_INTEREST, LANE_MESSAGES, PUBLISH_MAX, TOPIC_LANE};
+use super::chunk::message_len;
+use super::link::Link;
+use super::marks::Mark;
+use super::outlet::{Conn, DropReason, Forward, Now, Outlet, Taken};
+use super::policy::Verdict;
+use super::refusal::{Refusal, Why};
+use super::spool::Spool;
+
+/// Bytes beyond `maxBytes` that a spool with `Backpressure` takes from publishers that could not be held at once.
+const OVERRUN_MAX: u64 = 16 << 20;
+
+/// The longest message that fits into any MQTT packet together with the record around it.
+const MESSAGE_MAX: usize = crate::codec::frame::LARGEST - 1024;
+
+// === impl Link ===
+
+impl<S: Spool> Link<S> {
+    /// Takes a message that a filter of the link matched. It is sent at the end of the turn, or later.
+    pub fn forward(&mut self, message: &Forward<'_>, now: Now) -> Taken {
+        let origin = if message.path == Path::EMPTY { Origin::Client } else { Origin::Link(message.path) };
+        let cluster = self.remote_id.as_deref().unwrap_or_default();
+        if !may_pass(Destination::Link { cluster, max_hops: self.settings.max_hops }, origin) {
+            return Taken::NotWanted;
+        }
+        let qos = match self.sends.judge(message.layout.topic(message.frame)) {
+            Verdict::Passes(highest) => highest.min(message.layout.qos()),
+            Verdict::Refused | Verdict::Malformed => return Taken::NotWanted,
+        };
+        let len = message_len(message);
+        let taken = if message.layout.expiry(message.frame) == Some(0) {
+            Taken::Dropped(DropReason::Expired)
+        } else if len + PUBLISH_MAX > self.packet_max() || len > MESSAGE_MAX {
+            Taken::Dropped(DropReason::TooLarge)
+        } else if qos == Qos::AtMostOnce {
+            self.forward_lossy(message, len, now)
+        } else {
+            self.forward_spooled(message, qos, len as u64, now)
+        };
+        match taken {
+            Taken::Yes | Taken::YesHold => self.dirty = true,
+            Taken::Dropped(reason) => self.counters.dropped(reason, 1),
+            Taken::NotWanted => {}
+        }
+        taken
+    }
+
+    fn forward_lossy(&mut self, message: &Forward<'_>, len: usize, now: Now) -> Taken {
+        if self.active.is_none() {
+            Taken::Dropped(DropReason::NotConnected)
+        } else if (self.lossy.bytes() + len) as u64 > self.settings.spool.max_bytes_qos0.0 {
+            Taken::Dropped(DropReason::LossyFull)
+        } else {
+            self.lossy.message(message, now);
+            Taken::Yes
+        }
+    }
+
+    fn forward_spooled(&mut self, message: &Forward<'_>, qos: Qos, len: u64, now: Now) -> Taken {
+        let max = self.settings.spool.max_bytes.0;
+        match self.settings.spool.when_full {
+            WhenFull::DropOldest => {
+                while self.messages.bytes() + len > max {
+                    let Some(messages) = self.messages.drop_oldest(now) else {
+                        return Taken::Dropped(DropReason::SpoolFull);
+                    };
+                    self.counters.dropped(DropReason::SpoolOverwritten, u64::from(messages));
+                }
+            }
+            WhenFull::DropNewest if self.messages.bytes() + len > max => return Taken::Dropped(DropReason::SpoolFull),
+            WhenFull::Backpressure if self.messages.bytes() + len > max + OVERRUN_MAX => {
+                return Taken::Dropped(DropReason::SpoolFull);
+            }
+            WhenFull::DropNewest | WhenFull::Backpressure => {}
+        }
+        self.messages.message(message, qos, now);
+        if self.is_over() { Taken::YesHold } else { Taken::Yes }
+    }
+
+    /// A PUBACK came on a connection. `reason` is its reason code.
+    pub fn acknowledged(&mut self, out: &mut impl Outlet, conn: Conn, packet_id: NonZeroU16, reason: u8, now: Now) {
+        let active = self.active == Some(conn);
+        let Some(connection) = self.connection(conn) else { return };
+        connection.pulse.heard(now);
+        let Some(batch) = connection.acknowledge(packet_id) else {
+            let message = format!("PUBACK for packet id {packet_id}, which is not in use");
+            self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
+            return;
+        };
+        if reason >= 0x80 {
+            let message = format!("the remote refused a batch with reason code 0x{reason:02x}");
+            self.close(out, conn, &Refusal::new(Why::BatchRefused, message), now);
+            return;
+        }
+        let sent = &mut self.counters.sent;
+        match batch.lane {
+            LANE_MESSAGES => {
+                self.messages.acknowledge(batch.sequence, active, |messages| *sent += u64::from(messages));
+            }
+            _ => self.interest.acknowledge(batch.sequence, active, |_| {}),
+        }
+        if self.interest.is_settled() {
+            self.wanted_settled = self.wanted.version();
+        }
+        self.dirty = true;
+    }
+
+    /// This node routes by a newer version of what another cluster wants: the lane of messages will say so.
+    pub fn routed(&mut self, out: &mut impl Outlet, mark: &Mark) {
+        self.mark_behind_barrier(out, vec![mark.clone()]);
+    }
+
+    /// What [`Outlet::sync`] was asked for with this token is durable, and all before it.
+    pub fn synced(&mut self, out: &mut impl Outlet, token: u64) {
+        while let Some(group) = self.syncing.done(token) {
+            self.messages.made_durable(group.sealed);
+            for (conn, packet_id) in group.acknowledgements {
+                if self.connection(conn).is_some() {
+                    out.acknowledge(conn, packet_id);
+                }
+            }
+            if !group.applied.is_empty() {
+                group.applied.iter().for_each(|mark| out.announce(mark));
+                self.mark_behind_barrier(out, group.applied);
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// The barrier with this token is passed, and all before it.
+    pub fn barrier_passed(&mut self, token: u64) {
+        while let Some(marks) = self.syncing.passed(token) {
+            marks.iter().for_each(|mark| self.messages.mark(mark));
+        }
+        self.dirty = true;
+    }
+
+    fn mark_behind_barrier(&mut self, out: &mut impl Outlet, marks: Vec<Mark>) {
+        let token = self.syncing.barrier(marks);
+        if out.barrier(token) {
+            self.barrier_passed(token);
+        }
+    }
+
+    /// The end of a turn: what gathered is made durable, sent, acknowledged.
+    pub fn end_of_turn(&mut self, out: &mut impl Outlet, now: Now) {
+        self.tell_interest(now);
+        loop {
+            if self.messages.seals_each_turn() || (self.has_window() && self.messages.is_drained()) {
+                self.messages.seal(now);
+            }
+            self.sync(out);
+            let sent = self.send(out, now);
+            // Marks may have come behind a barrier that was no wait, or the window may have room for what is open.
+            if !sent && !(self.messages.has_open() && self.messages.is_drained() && self.has_window()) {
+                break;
+            }
+        }
+        self.send_lossy(out, now);
+        let held = match self.settings.spool.when_full {
+            WhenFull::DropOldest | WhenFull::DropNewest => false,
+            WhenFull::Backpressure => self.is_over() || (self.held && self.is_nearly_over()),
+        };
+        if held != self.held {
+            self.held = held;
+            out.pressure(held);
+        }
+        self.dirty = false;
+    }
+
+    /// Puts what is newly wanted into its lane, once all before it was taken: meanwhile changes gather.
+    fn tell_interest(&mut self, now: Now) {
+        if self.active.is_none() || !self.wanted.has_untold() || !self.interest.is_settled() {
+            return;
+        }
+        for piece in self.wanted.tell() {
+            self.interest.record(piece.len(), now, |out| out.extend_from_slice(&piece));
+        }
+        self.interest.seal(now);
+        self.interest.made_durable(self.interest.sealed());
+    }
+
+    fn sync(&mut self, out: &mut impl Outlet) {
+        if self.messages.is_behind() {
+            self.syncing.sealed(self.messages.sealed());
+        }
+        if let Some(token) = self.syncing.ask()
+            && out.sync(token)
+        {
+            self.synced(out, token);
+        }
+    }
+
+    /// Sends what may be sent; true if anything was.
+    fn send(&mut self, out: &mut impl Outlet, now: Now) -> bool {
+        let Some(active) = self.active else { return false };
+        let window = usize::from(self.settings.window);
+        let Some(connection) = self.connections.iter_mut().find(|connection| connection.conn == active) else {
+            return false;
+        };
+        let allowed = usize::from(connection.limits.receive_maximum);
+        let mut sent = false;
+        // Interest goes beside the window, not behind it.
+        while connection.in_flight() < allowed.min(window + 1)
+            && let Some(batch) = self.interest.send(now)
+        {
+            let packet_id = connection.send(LANE_INTEREST, batch.sequence);
+            out.publish(active, TOPIC_LANE, Some(packet_id), batch.payload);
+            sent = true;
+        }
+        let packet_max = connection.limits.maximum_packet_size as usize;
+        while connection.in_flight() < allowed.min(window)
+            && let Some(len) = self.messages.next_len()
+        {
+            if len + PUBLISH_MAX > packet_max {
+                let messages = self.messages.drop_oldest(now).unwrap_or_default();
+                self.counters.dropped(DropReason::TooLarge, u64::from(messages));
+                if messages == 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some(batch) = self.messages.send(now) else { break };
+            let packet_id = connection.send(LANE_MESSAGES, batch.sequence);
+            out.publish(active, TOPIC_LANE, Some(packet_id), batch.payload);
+            sent = true;
+        }
+        sent
+    }
+
+    fn send_lossy(&mut self, out: &mut impl Outlet, now: Now) {
+        let Some(active) = self.active else { return };
+        let packet_max = self.packet_max();
+        while out.has_room(active) {
+            let counters = &mut self.counters;
+            let any = self.lossy.send(now, |payload, messages| {
+                if payload.len() + PUBLISH_MAX > packet_max {
+                    counters.dropped(DropReason::TooLarge, u64::from(messages));
+                } else {
+                    counters.sent += u64::from(messages);
+                    out.publish(active, TOPIC_LANE, None, payload);
+                }
+            });
+            if !any {
+                break;
+            }
+        }
+    }
+
+    /// True if a batch of messages could be sent now.
+    fn has_window(&self) -> bool {
+        let active = self.connections.iter().find(|connection| Some(connection.conn) == self.active);
+        active.is_some_and(|connection| {
+            let window = self.settings.window.min(connection.limits.receive_maximum);
+            connection.in_flight() < usize::from(window)
+        })
+    }
+
+    /// The Maximum Packet Size of the remote where it is known, in bytes.
+    fn packet_max(&self) -> usize {
+        let active = self.connections.iter().find(|connection| Some(connection.conn) == self.active);
+        active.map_or(usize::MAX, |connection| connection.limits.maximum_packet_size as usize)
+    }
+
+    fn is_over(&self) -> bool {
+        self.settings.spool.when_full == WhenFull::Backpressure
+            && self.messages.bytes() >= self.settings.spool.max_bytes.0
+    }
+
+    /// Over three quarters: publishers that were held stay so, or they would be held and let go at each batch.
+    fn is_nearly_over(&self) -> bool {
+        self.messages.bytes() > self.settings.spool.max_bytes.0 / 4 * 3
+    }
+}

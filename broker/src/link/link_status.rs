@@ -1,0 +1,79 @@
+//! What a link says of itself.
+
+use tombolo_broker_api as api;
+
+use super::connection::{Connection, Phase};
+use super::link::Link;
+use super::outlet::{Now, Role};
+use super::spool::Spool;
+
+// === impl Link ===
+
+impl<S: Spool> Link<S> {
+    /// The state of the link. `unix_seconds`: the wall clock now, for the time of the last error.
+    pub fn status(&self, now: Now, unix_seconds: u64) -> api::LinkStatus {
+        let up = |role| self.connections.iter().filter(move |c| c.phase == Phase::Up && c.role == role).count() as u32;
+        let active = self.active_connection();
+        api::LinkStatus {
+            name: self.settings.name.as_ref().into(),
+            remote_cluster: self.settings.remote_cluster.as_ref().into(),
+            remote_cluster_id: self.remote_id.as_deref().map(Into::into),
+            state: self.state(),
+            ready: self.is_ready(now),
+            in_sync: self.is_in_sync(),
+            dialled: up(Role::Dialled),
+            accepted: up(Role::Accepted),
+            round_trip_micros: active.and_then(|c| c.pulse.round_trip()).map(|time| time.as_micros() as u64),
+            filters_wanted: self.wanted.len() as u64,
+            filters_served: self.served.len() as u64,
+            spool: api::SpoolStatus {
+                messages: self.messages.messages(),
+                bytes: self.messages.bytes(),
+                oldest_seconds: self.messages.oldest().map_or(0, |came| now.saturating_sub(came).as_secs()),
+            },
+            messages_sent: self.counters.sent,
+            messages_received: self.counters.received,
+            messages_repeated: self.counters.repeated,
+            messages_dropped: self.counters.by_reason(),
+            last_error: self.last_error.as_ref().map(|trouble| api::LinkError {
+                reason: trouble.reason.clone(),
+                message: trouble.message.clone(),
+                unix_seconds: unix_seconds.saturating_sub(now.saturating_sub(trouble.at).as_secs()),
+            }),
+        }
+    }
+
+    /// A heartbeat crossed and came back lately, and both sides hold the same interest.
+    pub fn is_ready(&self, now: Now) -> bool {
+        self.is_in_sync() && self.active_connection().is_some_and(|connection| connection.pulse.is_steady(now))
+    }
+
+    /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
+    pub fn is_in_sync(&self) -> bool {
+        let told = self.wanted.version();
+        let Some(connection) = self.active_connection() else { return false };
+        let marked = self
+            .sources
+            .iter()
+            .find(|source| source.node == connection.node)
+            .map(|source| source.marks.get(&self.local.cluster_id, &self.local.node))
+            .unwrap_or_default();
+        !self.wanted.has_untold() && marked == told && connection.held == (told, self.wanted.digest())
+    }
+
+    fn state(&self) -> api::LinkState {
+        if !self.settings.enabled {
+            api::LinkState::Disabled
+        } else if self.active.is_some() {
+            api::LinkState::Connected
+        } else if self.connections.is_empty() {
+            api::LinkState::Disconnected
+        } else {
+            api::LinkState::Handshaking
+        }
+    }
+
+    fn active_connection(&self) -> Option<&Connection> {
+        self.connections.iter().find(|connection| Some(connection.conn) == self.active)
+    }
+}

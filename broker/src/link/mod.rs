@@ -1,0 +1,89 @@
+//! The native link: joins this cluster with one remote cluster, over ordinary MQTT 5 connections.
+//!
+//! Everything here is pure: no socket, no clock, no randomness. `docs/link-protocol.md` has the wire. Who drives a link,
+//! the shard or the simulation, gives events to [`Link`] and implements [`Outlet`] for what it wants done.
+//!
+//! # How a shard drives a link
+//!
+//! One [`Link`] for each remote cluster lives on the shard that the remote's name hashes to. Connections are dialled or
+//! accepted elsewhere and moved to that shard once CONNECT and CONNACK are done, as with any client.
+//!
+//! ```text
+//! let mut link = Link::new(local, settings, filters);        // filters: what the local clients want now
+//!
+//! a connection stands (after CONNACK)    link.connected(&mut out, conn, Role::Dialled, limits, now)
+//! PUBLISH below `$LINK/` on it           link.received(&mut out, conn, incoming, now)
+//! PUBACK on it                           link.acknowledged(&mut out, conn, packet_id, reason, now)
+//! it broke, or the client left           link.disconnected(&mut out, conn, now)
+//! dialling failed, CONNACK refused       link.failed("AuthenticationFailed", "…", now)
+//! a message matched a filter of the link link.forward(&forward, now) -> Taken
+//! local clients' filters changed         link.interest_changed(&filter, change), or link.interest_replaced(filters)
+//! configuration changed                  link.configure(&mut out, settings, filters, now)
+//! another link said Outlet::announce     link.routed(&mut out, &mark)
+//! an answer to Outlet::sync              link.synced(&mut out, token)
+//! an answer to Outlet::barrier           link.barrier_passed(token)
+//! twice a second or so                   link.tick(&mut out, now)
+//! output that had no room was written    link.writable(conn)
+//! once at the end of each turn           if link.is_dirty() { link.end_of_turn(&mut out, now) }
+//! the link is removed, the node stops    link.shut(&mut out, now)
+//! ```
+//!
+//! - **`end_of_turn` is where batches leave.** All that `forward` gathered in the turn goes out as one batch, if the window
+//!   has room; else it waits for the next PUBACK and grows. Call it before the shard writes its sockets, and again after a
+//!   blocked connection was flushed.
+//! - **CONNECT** of a link bears the user property [`CONNECT_PROPERTY`] with the name of the *dialling* cluster, so that
+//!   the accepting side finds the link, its shard, and the user's right to it before anything else is read. It is Clean
+//!   Start 1, with no will, no subscriptions; the session ends with the connection. Its Maximum Packet Size, and that of
+//!   the CONNACK, is at least [`PACKET_MIN`].
+//! - If there is no link for that name, the accepting side may answer at CONNACK (0x87, reason string from
+//!   [`Refusal`]'s `Display`), or let the connection in and answer its first publish with [`refuse`].
+//! - **Barriers.** [`Outlet::barrier`] puts a token behind every message that any shard routed before: the link's shard asks
+//!   each other shard for an echo *through the queue that messages take*, and calls `barrier_passed` when all have come. A
+//!   message may be routed with the new filters before the barrier passes, never with the old ones after it.
+//! - **Dialling** is the shard's; [`backoff::Dialling`] says when and whom.
+//! - `Link` never calls the outlet outside of a call to it, and the outlet must not call the link.
+
+pub mod backoff;
+mod batch;
+mod chunk;
+mod connection;
+mod counters;
+mod greeting;
+mod heartbeat;
+mod interest_in;
+mod interest_out;
+mod lane_in;
+mod lane_out;
+mod link;
+mod link_greet;
+mod link_receive;
+mod link_send;
+mod link_status;
+mod lossy;
+pub mod marks;
+mod outlet;
+mod policy;
+mod record;
+mod refusal;
+mod settings;
+mod source;
+mod spool;
+mod syncing;
+
+pub use greeting::refuse;
+pub use interest_in::FILTERS_MAX;
+pub use link::Link;
+pub use marks::{Mark, Marks, Version};
+pub use outlet::{Conn, Delivery, DropReason, Forward, Incoming, Limits, Now, Outlet, Role, Taken};
+pub use refusal::{Refusal, Why};
+pub use settings::{Local, Route, Settings, SettingsError};
+pub use spool::{MemorySpool, Spool};
+
+/// Topics below this belong to links; nobody else publishes or subscribes there.
+pub const TOPIC_PREFIX: &str = "$LINK/";
+
+/// User property of a link's CONNECT: its value is the name of the dialling cluster.
+pub const CONNECT_PROPERTY: &str = "tombolo-link";
+
+/// Smallest Maximum Packet Size that a connection of a link must allow, in bytes: a full batch with its PUBLISH header.
+pub const PACKET_MIN: u32 = 66_560;

@@ -1,0 +1,88 @@
+//! What waits until it is durable, and what waits until the queues of all shards were passed.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use super::marks::Mark;
+use super::outlet::Conn;
+
+/// Work between a change and what may follow only after it.
+#[derive(Debug, Default)]
+pub struct Syncing {
+    tokens: u64,
+    /// What came since the last sync was asked for.
+    gathered: Group,
+    /// Asked for, oldest first.
+    asked: VecDeque<(u64, Group)>,
+    /// Barriers asked for, oldest first, with the marks that follow them.
+    barriers: VecDeque<(u64, Vec<Mark>)>,
+}
+
+/// What one sync makes durable.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Batches that may be acknowledged then.
+    pub acknowledgements: Vec<(Conn, NonZeroU16)>,
+    /// Versions of the remote's interest that may be marked then.
+    pub applied: Vec<Mark>,
+    /// Chunks of the lane of messages up to this place may be sent then.
+    pub sealed: u64,
+}
+
+// === impl Syncing ===
+
+impl Syncing {
+    /// A batch was taken.
+    pub fn acknowledge(&mut self, conn: Conn, packet_id: NonZeroU16) {
+        self.gathered.acknowledgements.push((conn, packet_id));
+    }
+
+    /// A version of interest is routed by.
+    pub fn applied(&mut self, mark: Mark) {
+        put(&mut self.gathered.applied, mark);
+    }
+
+    /// Chunks were sealed up to this place.
+    pub fn sealed(&mut self, place: u64) {
+        self.gathered.sealed = place;
+    }
+
+    /// The token of a sync to ask for, if there is anything new.
+    pub fn ask(&mut self) -> Option<u64> {
+        let already = self.asked.back().map_or(0, |(_, group)| group.sealed);
+        let group = &self.gathered;
+        if group.acknowledgements.is_empty() && group.applied.is_empty() && group.sealed <= already {
+            return None;
+        }
+        self.tokens += 1;
+        let mut group = std::mem::take(&mut self.gathered);
+        group.sealed = group.sealed.max(already);
+        self.asked.push_back((self.tokens, group));
+        Some(self.tokens)
+    }
+
+    /// All syncs up to this one are done: what each was for, oldest first.
+    pub fn done(&mut self, token: u64) -> Option<Group> {
+        self.asked.pop_front_if(|(asked, _)| *asked <= token).map(|(_, group)| group)
+    }
+
+    /// The token of a barrier for marks.
+    pub fn barrier(&mut self, marks: Vec<Mark>) -> u64 {
+        self.tokens += 1;
+        self.barriers.push_back((self.tokens, marks));
+        self.tokens
+    }
+
+    /// All barriers up to this one are passed: the marks of the oldest that was waiting.
+    pub fn passed(&mut self, token: u64) -> Option<Vec<Mark>> {
+        self.barriers.pop_front_if(|(asked, _)| *asked <= token).map(|(_, marks)| marks)
+    }
+}
+
+/// Puts a mark in place of an older one for the same node.
+fn put(marks: &mut Vec<Mark>, mark: Mark) {
+    match marks.iter_mut().find(|old| old.cluster == mark.cluster && old.node == mark.node) {
+        Some(old) => old.version = old.version.max(mark.version),
+        None => marks.push(mark),
+    }
+}
