@@ -1,5 +1,7 @@
 //! An object checked as the API server would: structure first, then the CEL rules, both with the defaults filled in.
 
+use std::sync::LazyLock;
+
 use kube::core::cel::{ErrorKind, Validator};
 use serde_json::Value;
 
@@ -27,12 +29,15 @@ pub fn violations_of_update(kind: Kind, object: &Value, old: &Value) -> Vec<Viol
     checked(kind, object, Some(old))
 }
 
+static BROKER_CLUSTER: LazyLock<Value> = LazyLock::new(yaml::broker_cluster);
+static CLUSTER_LINK: LazyLock<Value> = LazyLock::new(yaml::cluster_link);
+
 fn checked(kind: Kind, object: &Value, old: Option<&Value>) -> Vec<Violation> {
     let crd = match kind {
-        Kind::BrokerCluster => yaml::broker_cluster(),
-        Kind::ClusterLink => yaml::cluster_link(),
+        Kind::BrokerCluster => &*BROKER_CLUSTER,
+        Kind::ClusterLink => &*CLUSTER_LINK,
     };
-    let schema = yaml::schema_of(&crd);
+    let schema = yaml::schema_of(crd);
     // As the server does: what is null and may not be is dropped before anything else.
     let (object, old) = (without_nulls(object), old.map(without_nulls));
     let broken = schema::violations(schema, &object);

@@ -116,6 +116,8 @@ fn assert_contains(all: &Value, part: &Value, path: &str) {
                 assert_contains(all, part, &format!("{path}[{at}]"));
             }
         }
+        // A quantity may be written as a number.
+        (Value::String(text), Value::Number(number)) => assert_eq!(*text, number.to_string(), "{path}"),
         _ => assert_eq!(all, part, "{path}"),
     }
 }

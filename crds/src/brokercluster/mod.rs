@@ -54,7 +54,9 @@ pub use update::{Evacuation, EvacuationPolicy, Update, UpdateStrategy};
         priority = 1
     ),
     validation = Rule::new("size(self.metadata.name) <= 45")
-        .message("metadata.name must be at most 45 characters, so that the names of pods and Services fit; use a shorter name")
+        .message("metadata.name must be at most 45 characters, so that the names of pods and Services fit; use a shorter name"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must begin with a lower case letter and hold only lower case letters, digits and '-', so that Services can bear it")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
