@@ -228,6 +228,17 @@ impl Client {
         }
     }
 
+    /// Expects a SUBACK or UNSUBACK with these codes, whatever it says beside them.
+    #[track_caller]
+    pub fn expect_codes(&mut self, codes: &[u8]) -> impl Future<Output = ()> + Send {
+        let (at, codes) = (Location::caller(), codes.to_vec());
+        async move {
+            let got = self.next().await;
+            let found = got.codes(self.level);
+            assert!(found == codes, "codes {found:x?} instead of {codes:x?} in {got:?} (at {at})");
+        }
+    }
+
     /// Publishes at QoS 0.
     pub async fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) {
         let packet = Publish::new(self.level, topic, payload).bytes();

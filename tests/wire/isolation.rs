@@ -1,0 +1,99 @@
+//! A client that never reads harms itself alone.
+
+use tombolo_broker_api::ByteSize;
+use tombolo_tests::broker::{self, Broker};
+use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Publish};
+
+/// Bytes of a payload: many of them fill what kernels buffer.
+const PAYLOAD: usize = 16 * 1024;
+/// Messages: 64 MiB in all.
+const MESSAGES: u16 = 4096;
+
+async fn bounded() -> Broker {
+    let mut config = broker::config("wire");
+    config.tuning.mqtt.max_output_bytes = ByteSize(1 << 20);
+    config.tuning.mqtt.max_queued_bytes = ByteSize(8 << 20);
+    Broker::start(config, &[]).await
+}
+
+fn rss_mib(broker: &Broker) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap_or_default();
+    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}
+
+#[tokio::test]
+async fn qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else() {
+    let broker = bounded().await;
+    let mut deaf = Client::subscriber(broker.address, 4, "deaf", &[("flood", 0)]).await;
+    let mut reader = Client::subscriber(broker.address, 4, "reader", &[("flood", 0)]).await;
+    let mut publisher = Client::clean(broker.address, 4, "publisher").await;
+    let payload = |i: u16| [&i.to_be_bytes()[..], &[0; PAYLOAD]].concat();
+    // In steps, so that only the deaf one is slow.
+    for step in (0..MESSAGES).step_by(16) {
+        for i in step..step + 16 {
+            publisher.publish("flood", payload(i)).await;
+        }
+        for i in step..step + 16 {
+            assert_eq!(reader.message().await.payload[..2], i.to_be_bytes(), "nothing is lost for who reads");
+        }
+    }
+    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="output_full"}"#, 1.0).await;
+    assert!(rss_mib(&broker) < 100, "{} MiB for a client that is bounded to 1 MiB", rss_mib(&broker));
+    // When it reads again it gets what was kept, in order, and what comes now.
+    let first = deaf.message().await;
+    assert_eq!(first.payload[..2], [0, 0]);
+    publisher.publish("flood", "end").await;
+    let mut last = 0;
+    loop {
+        let got = deaf.message().await;
+        if got.payload == b"end" {
+            break;
+        }
+        let i = u16::from_be_bytes([got.payload[0], got.payload[1]]);
+        assert!(i > last, "{i} after {last}");
+        last = i;
+    }
+}
+
+#[tokio::test]
+async fn qos_1_waits_for_who_does_not_read_and_comes_complete_and_in_order() {
+    let broker = bounded().await;
+    let mut deaf = Client::subscriber(broker.address, 5, "deaf", &[("flood", 1)]).await;
+    let mut reader = Client::subscriber(broker.address, 5, "reader", &[("flood", 0)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    // 6 MiB: above what sockets take, below what the queue may hold.
+    for i in 0..384u16 {
+        publisher
+            .send(Publish::new(5, "flood", [&i.to_be_bytes()[..], &[0; PAYLOAD]].concat()).qos(1, i + 1).bytes())
+            .await;
+        publisher.expect(packet::puback(i + 1)).await;
+        assert_eq!(reader.message().await.payload[..2], i.to_be_bytes());
+    }
+    for i in 0..384u16 {
+        let got = deaf.message().await;
+        assert_eq!((&got.payload[..2], got.flags), (&i.to_be_bytes()[..], 0x02));
+        deaf.send(packet::puback(got.id)).await;
+    }
+    deaf.ping().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_never_reads_its_acknowledgements_harms_itself_alone() {
+    let broker = bounded().await;
+    let mut bystander = Client::subscriber(broker.address, 5, "bystander", &[("by", 0)]).await;
+    let mut deaf = Client::clean(broker.address, 5, "deaf").await;
+    // PUBACKs of 4 bytes for as long as the broker takes publishes, at most 32 MiB of them.
+    let burst: Vec<u8> = (1..=1000u16).flat_map(|i| Publish::new(5, "x", "").qos(1, i).bytes()).collect();
+    let pour = async {
+        for _ in 0..2000 {
+            deaf.send_anyway(&burst).await;
+        }
+    };
+    // It may be closed, or be held back for ever; neither is waited for.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(3), pour).await;
+    bystander.publish("by", "x").await;
+    bystander.expect_message("by", "x").await;
+    assert!(rss_mib(&broker) < 100, "{} MiB", rss_mib(&broker));
+}

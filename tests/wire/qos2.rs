@@ -1,0 +1,158 @@
+//! QoS 2, both ways: exactly once, whatever is repeated.
+
+use tombolo_tests::broker::Broker;
+use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Publish};
+
+#[tokio::test]
+async fn a_repeated_publish_is_acknowledged_and_not_delivered_again() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut subscriber = Client::subscriber(broker.address, level, "subscriber", &[("once", 0)]).await;
+        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let publish = Publish::new(level, "once", "x").qos(2, 5);
+        publisher.send(publish.bytes()).await;
+        publisher.expect(packet::pubrec(5)).await;
+        publisher.send(publish.clone().dup().bytes()).await;
+        // [MQTT-4.3.3-10]
+        publisher.expect(packet::pubrec(5)).await;
+        publisher.send(packet::pubrel(5)).await;
+        publisher.expect(packet::pubcomp(5)).await;
+        // The id is free again: the same bytes are a new message.
+        publisher.send(Publish::new(level, "once", "y").qos(2, 5).bytes()).await;
+        publisher.expect(packet::pubrec(5)).await;
+        publisher.send(packet::pubrel(5)).await;
+        publisher.expect(packet::pubcomp(5)).await;
+        subscriber.expect_message("once", "x").await;
+        subscriber.expect_message("once", "y").await;
+        publisher.disconnect().await;
+        subscriber.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_publish_repeated_after_a_reconnect_is_still_known() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut subscriber = Client::subscriber(broker.address, level, "subscriber", &[("known", 0)]).await;
+        let (mut publisher, _) = Client::persistent(broker.address, level, &format!("publisher-{level}")).await;
+        publisher.send(Publish::new(level, "known", "x").qos(2, 5).bytes()).await;
+        publisher.expect(packet::pubrec(5)).await;
+        drop(publisher);
+        let (mut publisher, present) = Client::persistent(broker.address, level, &format!("publisher-{level}")).await;
+        assert!(present);
+        publisher.send(Publish::new(level, "known", "x").qos(2, 5).dup().bytes()).await;
+        publisher.expect(packet::pubrec(5)).await;
+        publisher.send(packet::pubrel(5)).await;
+        publisher.expect(packet::pubcomp(5)).await;
+        publisher.publish("known", "marker").await;
+        subscriber.expect_message("known", "x").await;
+        subscriber.expect_message("known", "marker").await;
+        subscriber.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pubrel_of_an_unknown_id_is_answered() {
+    let broker = Broker::anonymous().await;
+    let mut v4 = Client::clean(broker.address, 4, "v4").await;
+    v4.send(packet::pubrel(9)).await;
+    v4.expect(packet::pubcomp(9)).await;
+    let mut v5 = Client::clean(broker.address, 5, "v5").await;
+    v5.send(packet::pubrel(9)).await;
+    // Packet Identifier not found.
+    let ack = v5.next().await.ack(0x70);
+    assert_eq!((ack.id, ack.reason), (9, 0x92));
+}
+
+#[tokio::test]
+async fn an_outbound_message_goes_on_where_it_was_after_a_reconnect() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let (id, topic) = (format!("steps-{level}"), format!("steps/{level}"));
+        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        client.subscribe(&[(&topic, 2)]).await;
+        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        for i in [1u16, 2] {
+            publisher.send(Publish::new(level, &topic, [i as u8]).qos(1, i).bytes()).await;
+            publisher.expect(packet::puback(i)).await;
+            publisher.send(Publish::new(level, &topic, [i as u8 + 10]).qos(2, i + 10).bytes()).await;
+            publisher.expect(packet::pubrec(i + 10)).await;
+            publisher.send(packet::pubrel(i + 10)).await;
+            publisher.expect(packet::pubcomp(i + 10)).await;
+        }
+        let mut got = Vec::new();
+        for _ in 0..4 {
+            got.push(client.message().await);
+        }
+        let (first, second) = (got[1].clone(), got[3].clone());
+        assert_eq!((first.flags, second.flags), (0x04, 0x04));
+        client.send([packet::puback(got[0].id), packet::puback(got[2].id), packet::pubrec(first.id)].concat()).await;
+        client.expect(packet::pubrel(first.id)).await;
+        drop(client);
+        broker.admin.status_when("the connection is gone", |s| s.connections == 1).await;
+        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        // PUBREL again without the message; the other with DUP [MQTT-4.4.0-1].
+        client.expect(packet::pubrel(first.id)).await;
+        client.expect(Publish::new(level, &topic, [12]).qos(2, second.id).dup().bytes()).await;
+        client.send(packet::pubcomp(first.id)).await;
+        client.send(packet::pubrec(second.id)).await;
+        client.expect(packet::pubrel(second.id)).await;
+        client.send(packet::pubcomp(second.id)).await;
+        client.ping().await;
+        publisher.disconnect().await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_pubrec_is_answered_with_pubrel_again() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut client = Client::subscriber(broker.address, level, "rec", &[("rec", 2)]).await;
+        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        publisher.send(Publish::new(level, "rec", "x").qos(2, 1).bytes()).await;
+        let got = client.message().await;
+        client.send(packet::pubrec(got.id)).await;
+        client.expect(packet::pubrel(got.id)).await;
+        client.send(packet::pubrec(got.id)).await;
+        client.expect(packet::pubrel(got.id)).await;
+        client.send(packet::pubcomp(got.id)).await;
+        client.ping().await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pubrec_with_an_error_ends_the_message() {
+    let broker = Broker::anonymous().await;
+    let mut client = Client::subscriber(broker.address, 5, "no", &[("no", 2)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    publisher.send(Publish::new(5, "no", "x").qos(2, 1).bytes()).await;
+    let got = client.message().await;
+    // Quota exceeded: the id is free and no PUBREL follows [MQTT-4.3.3-3].
+    client.send(packet::packet(0x50, &[(got.id >> 8) as u8, got.id as u8, 0x97])).await;
+    client.ping().await;
+}
+
+#[tokio::test]
+async fn many_messages_of_qos_2_arrive_once_and_in_order() {
+    let broker = Broker::anonymous().await;
+    let mut subscriber = Client::subscriber(broker.address, 5, "many", &[("many", 2)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let all: Vec<u8> =
+        (0..200u16).flat_map(|i| Publish::new(5, "many", i.to_be_bytes()).qos(2, i + 1).bytes()).collect();
+    publisher.send(all).await;
+    for i in 0..200u16 {
+        publisher.expect(packet::pubrec(i + 1)).await;
+    }
+    publisher.send((0..200u16).flat_map(|i| packet::pubrel(i + 1)).collect::<Vec<u8>>()).await;
+    for i in 0..200u16 {
+        publisher.expect(packet::pubcomp(i + 1)).await;
+    }
+    for i in 0..200u16 {
+        let got = subscriber.message().await;
+        assert_eq!(got.payload, i.to_be_bytes());
+        subscriber.send(packet::pubrec(got.id)).await;
+    }
+}

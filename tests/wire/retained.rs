@@ -1,0 +1,197 @@
+//! Retained messages, with Retain Handling and Retain As Published.
+
+use tombolo_tests::broker::{self, Broker};
+use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::property;
+
+/// Publishes with RETAIN at QoS 1 and awaits the acknowledgement.
+async fn retain(broker: &Broker, topic: &str, payload: &str) {
+    let mut publisher = Client::clean(broker.address, 5, "retainer").await;
+    publisher.send(Publish::new(5, topic, payload).qos(1, 1).retain().bytes()).await;
+    assert_eq!(publisher.next().await.ack(0x40).id, 1);
+    publisher.disconnect().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_what_was_retained_with_retain_set() {
+    let broker = Broker::anonymous().await;
+    retain(&broker, "kept/a", "one").await;
+    retain(&broker, "kept/a", "two").await;
+    retain(&broker, "other/a", "no").await;
+    for level in [4, 5] {
+        let mut client = Client::clean(broker.address, level, "late").await;
+        client.send(packet::subscribe(level, 1, &[("kept/+", 0)])).await;
+        client.expect(packet::suback(level, 1, &[0])).await;
+        // The last one only [MQTT-3.3.1-5] [MQTT-3.3.1-6].
+        client.expect(Publish::new(level, "kept/a", "two").retain().bytes()).await;
+        client.ping().await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_retained_message_is_sent_at_the_lower_qos() {
+    let broker = Broker::anonymous().await;
+    retain(&broker, "low", "x").await;
+    for level in [4, 5] {
+        for granted in 0..=2u8 {
+            let mut client = Client::clean(broker.address, level, "late").await;
+            client.subscribe(&[("low", granted)]).await;
+            let got = client.message().await;
+            assert_eq!(got.flags, granted.min(1) << 1 | 1, "level {level}, granted {granted}");
+            client.disconnect().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_only_passed_on_has_no_retain_flag() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut client = Client::subscriber(broker.address, level, "early", &[("live", 0)]).await;
+        client.send(Publish::new(level, "live", "x").retain().bytes()).await;
+        // [MQTT-3.3.1-9]
+        client.expect_message("live", "x").await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn retain_as_published_keeps_the_flag() {
+    let broker = Broker::anonymous().await;
+    let mut client = Client::clean(broker.address, 5, "as-published").await;
+    client.subscribe(&[("live", 0x08)]).await;
+    client.send(Publish::new(5, "live", "x").retain().bytes()).await;
+    client.expect(Publish::new(5, "live", "x").retain().bytes()).await;
+    client.send(Publish::new(5, "live", "y").bytes()).await;
+    client.expect(Publish::new(5, "live", "y").bytes()).await;
+}
+
+#[tokio::test]
+async fn an_empty_payload_deletes_and_is_passed_on() {
+    let broker = Broker::anonymous().await;
+    retain(&broker, "gone", "x").await;
+    let mut client = Client::clean(broker.address, 4, "watcher").await;
+    client.subscribe(&[("gone", 0)]).await;
+    client.expect(Publish::new(4, "gone", "x").retain().bytes()).await;
+    retain(&broker, "gone", "").await;
+    // To who is subscribed it is an ordinary message [MQTT-3.3.1-6].
+    client.expect_message("gone", "").await;
+    let mut late = Client::clean(broker.address, 4, "late").await;
+    late.subscribe(&[("gone", 0)]).await;
+    late.ping().await;
+    broker.admin.status_when("nothing is retained", |s| s.retained == 0).await;
+}
+
+#[tokio::test]
+async fn retain_handling_decides_whether_a_subscribe_sends() {
+    let broker = Broker::anonymous().await;
+    retain(&broker, "handled", "x").await;
+    let sent = Publish::new(5, "handled", "x").retain().bytes();
+    let mut client = Client::clean(broker.address, 5, "handling").await;
+    // 2: never [MQTT-3.3.1-11]. 1: only when new, and it is not. 0: always.
+    client.subscribe(&[("handled", 0x20)]).await;
+    client.ping().await;
+    client.subscribe(&[("handled", 0x10)]).await;
+    client.ping().await;
+    client.subscribe(&[("handled", 0x00)]).await;
+    client.expect(&sent).await;
+    client.subscribe(&[("handled", 0x00)]).await;
+    client.expect(&sent).await;
+    client.send(packet::unsubscribe(5, 3, &["handled"])).await;
+    client.expect(packet::unsuback(5, 3, &[0])).await;
+    // 1 and new: sent [MQTT-3.3.1-10].
+    client.subscribe(&[("handled", 0x10)]).await;
+    client.expect(&sent).await;
+    client.ping().await;
+}
+
+#[tokio::test]
+async fn a_subscription_of_3_1_1_repeated_sends_again() {
+    let broker = Broker::anonymous().await;
+    retain(&broker, "again", "x").await;
+    let mut client = Client::clean(broker.address, 4, "again").await;
+    for _ in 0..2 {
+        client.subscribe(&[("again", 0)]).await;
+        client.expect(Publish::new(4, "again", "x").retain().bytes()).await;
+    }
+    client.ping().await;
+}
+
+#[tokio::test]
+async fn retained_messages_keep_their_properties_and_get_the_subscription_identifier() {
+    let broker = Broker::anonymous().await;
+    let content = [property::content_type("t"), property::user("k", "v")].concat();
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    publisher.send(Publish::new(5, "full", "x").retain().with(&content).bytes()).await;
+    publisher.ping().await;
+    let mut client = Client::clean(broker.address, 5, "late").await;
+    client.send(packet::subscribe_with(5, 1, &property::subscription_id(200), &[("full", 0)])).await;
+    client.expect(packet::suback(5, 1, &[0])).await;
+    let got = client.message().await;
+    assert_eq!((got.properties.text(0x03), got.properties.number(0x0b)), (Some("t"), Some(200)));
+    assert_eq!(got.properties.get(0x26), Some(&[0, 1, b'k', 0, 1, b'v'][..]));
+}
+
+#[tokio::test]
+async fn a_retained_message_expires() {
+    let broker = Broker::anonymous().await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    publisher.send(Publish::new(5, "brief", "x").retain().with(property::message_expiry(1)).bytes()).await;
+    publisher.send(Publish::new(5, "long", "y").retain().with(property::message_expiry(1000)).bytes()).await;
+    publisher.ping().await;
+    // Its second passes; nothing but time can be awaited here.
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    let mut client = Client::clean(broker.address, 5, "late").await;
+    client.subscribe(&[("brief", 0), ("long", 0)]).await;
+    let got = client.message().await;
+    assert_eq!(got.topic, "long");
+    let left = got.properties.number(0x02).expect("a Message Expiry Interval [MQTT-3.3.2-6]");
+    assert!((990..1000).contains(&left), "{left} s are left of 1000, 2 s later");
+    client.ping().await;
+}
+
+#[tokio::test]
+async fn a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar() {
+    let broker = Broker::anonymous().await;
+    for topic in ["a", "a/b", "a/b/c", "x/b", "$own/b"] {
+        retain(&broker, topic, topic).await;
+    }
+    for (filter, wanted) in [
+        ("#", &["a", "a/b", "a/b/c", "x/b"][..]),
+        ("+/b", &["a/b", "x/b"]),
+        ("a/#", &["a", "a/b", "a/b/c"]),
+        ("$own/#", &["$own/b"]),
+    ] {
+        let mut client = Client::clean(broker.address, 5, "finder").await;
+        client.subscribe(&[(filter, 0)]).await;
+        let mut got = Vec::new();
+        for _ in wanted {
+            got.push(client.message().await.topic);
+        }
+        got.sort_unstable();
+        assert_eq!(got, wanted, "{filter}");
+        client.ping().await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_bound_a_message_is_delivered_and_not_retained() {
+    let mut config = broker::config("wire");
+    config.tuning.mqtt.max_retained_messages = 1;
+    let broker = Broker::start(config, &[]).await;
+    let mut client = Client::subscriber(broker.address, 5, "watcher", &[("#", 0)]).await;
+    retain(&broker, "first", "x").await;
+    retain(&broker, "second", "x").await;
+    client.expect_message("first", "x").await;
+    client.expect_message("second", "x").await;
+    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="retained_full"}"#, 1.0).await;
+    // The one that is there may change.
+    retain(&broker, "first", "y").await;
+    let mut late = Client::clean(broker.address, 5, "late").await;
+    late.subscribe(&[("#", 0)]).await;
+    late.expect(Publish::new(5, "first", "y").retain().bytes()).await;
+    late.ping().await;
+}

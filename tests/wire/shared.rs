@@ -1,0 +1,140 @@
+//! Shared subscriptions.
+
+use tombolo_tests::broker::Broker;
+use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::property;
+
+/// Payloads that came to a client until a marker.
+async fn until_marker(client: &mut Client) -> Vec<u8> {
+    let mut got = Vec::new();
+    loop {
+        let message = client.message().await;
+        if message.topic == "marker" {
+            return got;
+        }
+        got.push(message.payload[0]);
+    }
+}
+
+#[tokio::test]
+async fn each_message_goes_to_one_member_and_to_every_plain_subscriber() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let topic = format!("job/{level}");
+        let shared = format!("$share/workers/{topic}");
+        let mut members = Vec::new();
+        for i in 0..4 {
+            let id = format!("worker-{i}");
+            members.push(Client::subscriber(broker.address, level, &id, &[(&shared, 0), ("marker", 0)]).await);
+        }
+        let mut plain = Client::subscriber(broker.address, level, "plain", &[(&topic, 0), ("marker", 0)]).await;
+        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        for i in 0..40u8 {
+            publisher.publish(&topic, [i]).await;
+        }
+        publisher.publish("marker", "").await;
+        assert_eq!(until_marker(&mut plain).await, (0..40).collect::<Vec<u8>>());
+        let mut all = Vec::new();
+        for member in &mut members {
+            let got = until_marker(member).await;
+            assert!(!got.is_empty() && got.len() < 40, "the work is shared: {got:?}");
+            assert!(got.is_sorted(), "in order for each: {got:?}");
+            all.extend(got);
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..40).collect::<Vec<u8>>());
+    }
+}
+
+#[tokio::test]
+async fn two_groups_get_a_copy_each() {
+    let broker = Broker::anonymous().await;
+    let mut one = Client::subscriber(broker.address, 5, "one", &[("$share/g1/two/#", 0)]).await;
+    let mut two = Client::subscriber(broker.address, 5, "two", &[("$share/g2/two/#", 0)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    publisher.publish("two/x", "x").await;
+    one.expect_message("two/x", "x").await;
+    two.expect_message("two/x", "x").await;
+}
+
+#[tokio::test]
+async fn a_member_that_is_away_is_passed_over_while_another_is_there() {
+    let broker = Broker::anonymous().await;
+    let (mut away, _) = Client::persistent(broker.address, 5, "away").await;
+    away.subscribe(&[("$share/g/job", 1)]).await;
+    away.disconnect().await;
+    let mut here = Client::subscriber(broker.address, 5, "here", &[("$share/g/job", 1)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    for i in 0..6u16 {
+        publisher.send(Publish::new(5, "job", [i as u8]).qos(1, i + 1).bytes()).await;
+        publisher.expect(packet::puback(i + 1)).await;
+        let got = here.message().await;
+        assert_eq!(got.payload, [i as u8]);
+        here.send(packet::puback(got.id)).await;
+    }
+}
+
+#[tokio::test]
+async fn with_nobody_there_a_message_waits_in_a_members_session() {
+    let broker = Broker::anonymous().await;
+    let (mut away, _) = Client::persistent(broker.address, 5, "away").await;
+    away.subscribe(&[("$share/g/job", 1)]).await;
+    away.disconnect().await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    publisher.send(Publish::new(5, "job", "x").qos(1, 1).bytes()).await;
+    publisher.expect(packet::puback(1)).await;
+    let (mut back, _) = Client::persistent(broker.address, 5, "away").await;
+    assert_eq!(back.message().await.payload, b"x");
+}
+
+#[tokio::test]
+async fn nothing_retained_is_sent_to_a_shared_subscription() {
+    let broker = Broker::anonymous().await;
+    let mut client = Client::clean(broker.address, 5, "shared").await;
+    client.send(Publish::new(5, "kept", "x").retain().bytes()).await;
+    client.subscribe(&[("$share/g/kept", 0)]).await;
+    // Section 4.8.2.
+    client.ping().await;
+}
+
+#[tokio::test]
+async fn a_member_unsubscribes_by_the_whole_filter_and_the_others_go_on() {
+    let broker = Broker::anonymous().await;
+    let mut one = Client::subscriber(broker.address, 5, "one", &[("$share/g/u", 0)]).await;
+    let mut two = Client::subscriber(broker.address, 5, "two", &[("$share/g/u", 0)]).await;
+    one.send(packet::unsubscribe(5, 1, &["u", "$share/h/u", "$share/g/u"])).await;
+    one.expect(packet::unsuback(5, 1, &[0x11, 0x11, 0])).await;
+    for i in 0..4u8 {
+        one.publish("u", [i]).await;
+        assert_eq!(two.message().await.payload, [i]);
+    }
+    one.ping().await;
+}
+
+#[tokio::test]
+async fn a_shared_subscription_bears_its_identifier() {
+    let broker = Broker::anonymous().await;
+    let mut client = Client::clean(broker.address, 5, "id").await;
+    client.send(packet::subscribe_with(5, 1, &property::subscription_id(42), &[("$share/g/i", 0)])).await;
+    client.expect(packet::suback(5, 1, &[0])).await;
+    client.publish("i", "x").await;
+    assert_eq!(client.message().await.properties.number(0x0b), Some(42));
+}
+
+#[tokio::test]
+async fn a_member_whose_session_ends_leaves_the_group() {
+    let broker = Broker::anonymous().await;
+    let leaver = Client::subscriber(broker.address, 5, "leaver", &[("$share/g/l", 1)]).await;
+    let mut stayer = Client::subscriber(broker.address, 5, "stayer", &[("$share/g/l", 1)]).await;
+    leaver.disconnect().await;
+    broker.admin.status_when("the session has ended", |s| s.sessions == 1).await;
+    let (mut publisher, _) = Client::connect(broker.address, &Connect::new(5, "publisher")).await;
+    for i in 0..4u16 {
+        publisher.send(Publish::new(5, "l", [i as u8]).qos(1, i + 1).bytes()).await;
+        publisher.expect(packet::puback(i + 1)).await;
+        let got = stayer.message().await;
+        assert_eq!(got.payload, [i as u8]);
+        stayer.send(packet::puback(got.id)).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! Topics and filters: wildcards, levels, `$`-topics, overlapping subscriptions.
+
+use tombolo_tests::broker::Broker;
+use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Publish};
+
+/// Subscribes to `filter` alone, publishes all `topics` and then a marker; gives the topics that came before it.
+async fn matched(broker: &Broker, level: u8, filter: &str, topics: &[&str]) -> Vec<String> {
+    let mut client = Client::subscriber(broker.address, level, "matcher", &[(filter, 0), ("marker", 0)]).await;
+    for topic in topics {
+        client.publish(topic, "").await;
+    }
+    client.publish("marker", "").await;
+    let mut got = Vec::new();
+    loop {
+        let message = client.message().await;
+        if message.topic == "marker" {
+            client.disconnect().await;
+            return got;
+        }
+        got.push(message.topic);
+    }
+}
+
+#[tokio::test]
+async fn filters_match_the_topics_that_the_specification_says() {
+    let broker = Broker::anonymous().await;
+    // Section 4.7.1, its examples and their neighbours.
+    let cases: [(&str, &[&str], &[&str]); 11] = [
+        (
+            "sport/tennis/player1/#",
+            &[
+                "sport/tennis/player1",
+                "sport/tennis/player1/ranking",
+                "sport/tennis/player1/score/wimbledon",
+                "sport/tennis",
+            ],
+            &["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"],
+        ),
+        ("sport/#", &["sport", "sports", "sport/"], &["sport", "sport/"]),
+        (
+            "sport/tennis/+",
+            &["sport/tennis/player1", "sport/tennis/player2", "sport/tennis/player1/ranking", "sport/tennis"],
+            &["sport/tennis/player1", "sport/tennis/player2"],
+        ),
+        ("sport/+", &["sport", "sport/"], &["sport/"]),
+        ("+/+", &["/finance", "finance", "a/b/c"], &["/finance"]),
+        ("/+", &["/finance", "finance", "/"], &["/finance", "/"]),
+        ("+", &["/finance", "finance", "a b"], &["finance", "a b"]),
+        ("+/tennis/#", &["a/tennis", "a/tennis/b", "tennis/b"], &["a/tennis", "a/tennis/b"]),
+        ("a//b", &["a//b", "a/b"], &["a//b"]),
+        ("a/+/b", &["a//b", "a/x/b", "a/b"], &["a//b", "a/x/b"]),
+        ("Case", &["case", "Case", "CASE"], &["Case"]),
+    ];
+    for level in [4, 5] {
+        for (filter, topics, wanted) in cases {
+            assert_eq!(matched(&broker, level, filter, topics).await, wanted, "filter {filter}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wildcard_at_the_first_level_does_not_match_a_dollar() {
+    let broker = Broker::anonymous().await;
+    let topics = ["$own/monitor/Clients", "own/monitor/Clients"];
+    for level in [4, 5] {
+        // [MQTT-4.7.2-1]
+        for (filter, wanted) in [
+            ("#", &topics[1..]),
+            ("+/monitor/Clients", &topics[1..]),
+            ("+/#", &topics[1..]),
+            ("$own/#", &topics[..1]),
+            ("$own/monitor/+", &topics[..1]),
+        ] {
+            let got: Vec<String> = matched(&broker, level, filter, &topics).await;
+            let got: Vec<&str> = got.iter().map(|t| &**t).filter(|t| *t != "marker").collect();
+            assert_eq!(got, wanted, "filter {filter}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let filters = [("lap/#", 0), ("lap/+", 2), ("lap/x", 1), ("+/x", 0)];
+        let mut client = Client::subscriber(broker.address, level, "lap", &filters).await;
+        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        publisher.send(Publish::new(level, "lap/x", "1").qos(2, 1).bytes()).await;
+        let got = client.message().await;
+        // [MQTT-3.3.4-2]
+        assert_eq!(got.flags, 0x04);
+        client.ping().await;
+        client.disconnect().await;
+        publisher.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_filter_again_replaces_the_subscription() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut client = Client::clean(broker.address, level, "same").await;
+        for qos in [2, 0, 1] {
+            client.subscribe(&[("same", qos)]).await;
+            client.send(Publish::new(level, "same", "x").qos(1, 9).bytes()).await;
+            let mut flags = Vec::new();
+            for _ in 0..2 {
+                let packet = client.next().await;
+                if packet.kind() == 0x30 {
+                    let got = packet.message(level);
+                    flags.push(got.flags);
+                    if got.id > 0 {
+                        client.send(packet::puback(got.id)).await;
+                    }
+                }
+            }
+            // [MQTT-3.8.4-3]
+            assert_eq!(flags, [qos.min(1) << 1]);
+        }
+        client.ping().await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn a_bad_filter_is_refused_by_code_or_closes_and_never_subscribes() {
+    let broker = Broker::anonymous().await;
+    let mut v5 = Client::clean(broker.address, 5, "v5").await;
+    for filter in ["a/#/b", "a#", "+a/b", "a/b+", "$share/g", "$share//a", "$share/g+/a", "$share/g/"] {
+        v5.send(packet::subscribe(5, 4, &[("good", 1), (filter, 0)])).await;
+        let got = v5.next().await;
+        let codes = got.codes(5);
+        // Topic Filter invalid [MQTT-3.9.3].
+        assert_eq!(codes, [1, 0x8f], "{filter}: {got:?}");
+    }
+    v5.ping().await;
+    let mut v4 = Client::clean(broker.address, 4, "v4").await;
+    v4.send(packet::subscribe(4, 4, &[("good", 1), ("a/#/b", 0)])).await;
+    v4.expect(packet::suback(4, 4, &[1, 0x80])).await;
+}
+
+#[tokio::test]
+async fn suback_has_a_code_for_each_filter_in_order() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut client = Client::clean(broker.address, level, "codes").await;
+        client.send(packet::subscribe(level, 0x0102, &[("a", 2), ("b", 0), ("c", 1)])).await;
+        // [MQTT-3.8.4-6]
+        client.expect(packet::suback(level, 0x0102, &[2, 0, 1])).await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn topics_of_65535_bytes_and_of_many_languages_pass() {
+    let broker = Broker::anonymous().await;
+    let long = "x".repeat(65_535);
+    for topic in [&*long, "Ünïcödé/温度/🌡", "with space/\u{feff}bom"] {
+        let mut client = Client::subscriber(broker.address, 5, "any", &[(topic, 0)]).await;
+        client.publish(topic, "x").await;
+        client.expect_message(topic, "x").await;
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn the_topics_of_links_are_closed_to_everyone_else() {
+    let broker = Broker::anonymous().await;
+    let mut v5 = Client::clean(broker.address, 5, "v5").await;
+    v5.send(packet::subscribe(5, 1, &[("$LINK/#", 0), ("$LINK/v1/+", 0), ("ok", 0)])).await;
+    // Not authorized.
+    v5.expect_codes(&[0x87, 0x87, 0]).await;
+    v5.send(Publish::new(5, "$LINK/v1/x", "x").qos(1, 3).bytes()).await;
+    let ack = v5.next().await.ack(0x40);
+    assert_eq!((ack.id, ack.reason), (3, 0x87));
+    let mut v4 = Client::clean(broker.address, 4, "v4").await;
+    v4.send(packet::subscribe(4, 1, &[("$LINK/#", 0), ("ok", 1)])).await;
+    v4.expect(packet::suback(4, 1, &[0x80, 1])).await;
+}
