@@ -1,15 +1,25 @@
 //! The folder of files that a broker node runs from.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use tombolo_broker_api::Config;
+use sha2::{Digest, Sha256};
+use tombolo_broker_api::{
+    Accept, Admin, Anonymous, Authentication, Config, Dial, DialTls, Link, Listener, ListenerTls,
+};
+use tombolo_crds::brokercluster::Anonymous as AnonymousSpec;
 
-use crate::validate::ValidCluster;
+use crate::validate::{Confidential, ValidCluster, ValidDial, ValidLink, ValidListener};
 
 /// Name of the configuration among the files.
 pub const CONFIG_FILE: &str = "broker.yaml";
+
+const USERS_FILE: &str = "users.yaml";
+
+/// Hexadecimal digits of `Config::hash`.
+const HASH_DIGITS: usize = 16;
 
 /// What differs from place to place: a laptop, a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +44,162 @@ pub struct Rendered {
 }
 
 /// Renders the files of a node. The same input gives the same bytes.
+///
+/// No name of a file is that of another: those of listeners and links begin and end differently, and between stands the
+/// name of the object.
 pub fn render(cluster: &ValidCluster, placement: &Placement) -> Rendered {
-    let _ = (cluster, placement);
-    unimplemented!()
+    let mut files = Files::default();
+    let config = Config {
+        hash: String::new(),
+        cluster_name: cluster.name.clone(),
+        node_name: placement.node_name.clone(),
+        data_dir: placement.data_dir.clone(),
+        listeners: cluster.listeners.iter().map(|listener| render_listener(listener, placement, &mut files)).collect(),
+        admin: Admin { bind: SocketAddr::new(placement.bind, placement.admin_port) },
+        authentication: render_authentication(cluster, &mut files),
+        tuning: cluster.tuning.clone(),
+        links: cluster.links.iter().map(|link| render_link(link, &mut files)).collect(),
+    };
+    let mut files = files.0;
+    files.insert(CONFIG_FILE.to_owned(), yaml(&config));
+    let config = Config { hash: hash_of(&files), ..config };
+    files.insert(CONFIG_FILE.to_owned(), yaml(&config));
+    Rendered { files, config }
+}
+
+// === impl Rendered ===
+
+impl fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: BTreeMap<_, _> = self.files.iter().map(|(name, content)| (name, content.len())).collect();
+        f.debug_struct("Rendered").field("files", &sizes).field("config", &self.config).finish()
+    }
+}
+
+#[derive(Default)]
+struct Files(BTreeMap<String, Vec<u8>>);
+
+// === impl Files ===
+
+impl Files {
+    fn put(&mut self, name: String, content: &Confidential) -> PathBuf {
+        let path = PathBuf::from(&name);
+        self.0.insert(name, content.reveal().to_owned());
+        path
+    }
+}
+
+fn render_listener(listener: &ValidListener, placement: &Placement, files: &mut Files) -> Listener {
+    let ValidListener { name, protocol, port, max_connections, tls } = listener;
+    let mut file = |end: &str, content: &Confidential| files.put(format!("listener-{name}.{end}"), content);
+    let tls = tls.as_ref().map(|tls| ListenerTls {
+        certificate_file: file("tls.crt", &tls.certificate),
+        key_file: file("tls.key", &tls.key),
+        client_ca_file: tls.clients.as_ref().map(|(ca, _)| file("client-ca.crt", ca)),
+        client_certificate: tls.clients.as_ref().map(|(_, demand)| *demand).unwrap_or_default(),
+    });
+    Listener {
+        name: name.clone(),
+        protocol: *protocol,
+        bind: SocketAddr::new(placement.bind, *port),
+        max_connections: max_connections.unwrap_or(CONNECTIONS_MAX),
+        tls,
+    }
+}
+
+/// Connections of a listener that states no bound, as its field says.
+const CONNECTIONS_MAX: u32 = 1_000_000;
+
+fn render_authentication(cluster: &ValidCluster, files: &mut Files) -> Authentication {
+    let anonymous = match cluster.spec.authentication.anonymous {
+        AnonymousSpec::Refused => Anonymous::Refused,
+        AnonymousSpec::Allowed => Anonymous::Allowed,
+    };
+    let users_file = cluster.users.as_ref().map(|users| {
+        // Each name and password as a string of JSON, which YAML reads alike: no password looks like a number.
+        let line = |text: &str| serde_json::Value::from(text).to_string();
+        let password = |password: &Confidential| line(&String::from_utf8_lossy(password.reveal()));
+        let lines: String =
+            users.iter().map(|(user, secret)| format!("{}: {}\n", line(user), password(secret))).collect();
+        files.put(USERS_FILE.to_owned(), &Confidential::new(lines))
+    });
+    Authentication { anonymous, users_file }
+}
+
+fn render_link(link: &ValidLink, files: &mut Files) -> Link {
+    let ValidLink {
+        name,
+        remote_cluster,
+        remote_cluster_id,
+        enabled,
+        dial,
+        accept_users,
+        accept_own,
+        accept_any_user,
+        receive,
+        send,
+        max_hops,
+        spool,
+    } = link;
+    let mut users = accept_users.clone();
+    let mut password_files = BTreeMap::new();
+    if let Some((user, password)) = accept_own {
+        if !users.contains(user) {
+            users.push(user.clone());
+        }
+        password_files.insert(user.clone(), files.put(format!("link-{name}.password"), password));
+    }
+    Link {
+        name: name.clone(),
+        remote_cluster: remote_cluster.clone(),
+        remote_cluster_id: remote_cluster_id.clone(),
+        enabled: *enabled,
+        dial: dial.as_ref().map(|dial| render_dial(name, dial, files)),
+        accept: Accept { users, password_files, any_user: *accept_any_user },
+        receive: receive.clone(),
+        send: send.clone(),
+        max_hops: *max_hops,
+        spool: spool.clone(),
+    }
+}
+
+fn render_dial(link: &str, dial: &ValidDial, files: &mut Files) -> Dial {
+    let ValidDial { servers, client_id_prefix, username, password, tls, keep_alive, max_inflight, retry_interval } =
+        dial;
+    let mut file = |end: &str, content: &Confidential| files.put(format!("link-{link}.{end}"), content);
+    let tls = tls.as_ref().map(|tls| DialTls {
+        ca_file: tls.ca.as_ref().map(|ca| file("ca.crt", ca)),
+        certificate_file: tls.identity.as_ref().map(|(certificate, _)| file("tls.crt", certificate)),
+        key_file: tls.identity.as_ref().map(|(_, key)| file("tls.key", key)),
+        server_name: tls.server_name.clone(),
+    });
+    Dial {
+        username_file: Some(file("username", &Confidential::new(username.as_str()))),
+        password_file: Some(file("password", password)),
+        servers: servers.clone(),
+        client_id_prefix: client_id_prefix.clone(),
+        tls,
+        keep_alive: keep_alive.unwrap_or(tombolo_broker_api::Seconds(15)),
+        max_inflight: max_inflight.unwrap_or(32),
+        retry_interval: retry_interval.unwrap_or(tombolo_broker_api::Seconds(10)),
+    }
+}
+
+fn yaml(config: &Config) -> Vec<u8> {
+    let yaml = serde_saphyr::to_string(config).expect("a configuration holds only what YAML can write");
+    format!("# Rendered from a BrokerCluster and its links; changes here are lost.\n{yaml}").into_bytes()
+}
+
+/// The begin of a SHA-256 over the name, length and content of each file.
+fn hash_of(files: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut hash = Sha256::new();
+    for (name, content) in files {
+        for part in [name.as_bytes(), content] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    let mut digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.truncate(HASH_DIGITS);
+    digits
 }

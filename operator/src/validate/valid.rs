@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec};
 use tombolo_broker_api::{ClientCertificate, Protocol, Route, Seconds, Spool, Tuning};
 use tombolo_crds::BrokerClusterSpec;
 
@@ -25,6 +26,10 @@ pub struct ValidCluster {
     pub listeners: Vec<ValidListener>,
     /// Its links, sorted by name; those of `spec.linkAccess` are among them.
     pub links: Vec<ValidLink>,
+    /// `spec.scheduling.affinity`, parsed.
+    pub affinity: Option<Affinity>,
+    /// `spec.podOverrides`, parsed.
+    pub pod_overrides: Option<PodTemplateSpec>,
 }
 
 /// A listener.

@@ -1,0 +1,284 @@
+//! The child objects of a BrokerCluster on Kubernetes, in the order in which they are applied.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
+    VolumeResourceRequirements,
+};
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+use tombolo_crds::brokercluster::{ExternalTrafficPolicy, Retention, ServiceType, Storage, UpdateStrategy};
+use tombolo_crds::common::Management;
+
+use super::config::{Placement, render};
+use super::metadata::{self, Names, selector};
+use super::pod;
+use crate::validate::{ADMIN_PORT, ValidCluster};
+
+/// A child object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    /// Whom the pods run as.
+    ServiceAccount(ServiceAccount),
+    /// The configuration.
+    Secret(Secret),
+    /// A way to the pods.
+    Service(Service),
+    /// Who may connect to the pods.
+    NetworkPolicy(NetworkPolicy),
+    /// How many pods may be missing.
+    PodDisruptionBudget(PodDisruptionBudget),
+    /// The pods.
+    StatefulSet(Box<StatefulSet>),
+}
+
+/// The child objects of a cluster; the StatefulSet comes last, when all that its pods need is there.
+pub fn children(cluster: &ValidCluster) -> Vec<Child> {
+    let names = Names::of(&cluster.name);
+    let mut children = vec![
+        Child::ServiceAccount(ServiceAccount {
+            metadata: metadata::child(cluster, &names.cluster),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        }),
+        Child::Secret(config(cluster, &names)),
+        Child::Service(headless(cluster, &names)),
+        Child::Service(admin(cluster, &names)),
+        Child::Service(clients(cluster, &names)),
+    ];
+    match cluster.spec.network_policy {
+        Management::Managed => children.push(Child::NetworkPolicy(network_policy(cluster, &names))),
+        Management::Disabled => {}
+    }
+    match cluster.spec.disruption_budget {
+        Management::Managed => children.push(Child::PodDisruptionBudget(disruption_budget(cluster, &names))),
+        Management::Disabled => {}
+    }
+    children.push(Child::StatefulSet(Box::new(stateful_set(cluster, &names))));
+    children
+}
+
+// === impl Child ===
+
+impl Child {
+    /// The object as it is sent, `apiVersion` and `kind` included.
+    pub fn to_json(&self) -> Value {
+        let json = match self {
+            Self::ServiceAccount(object) => serde_json::to_value(object),
+            Self::Secret(object) => serde_json::to_value(object),
+            Self::Service(object) => serde_json::to_value(object),
+            Self::NetworkPolicy(object) => serde_json::to_value(object),
+            Self::PodDisruptionBudget(object) => serde_json::to_value(object),
+            Self::StatefulSet(object) => serde_json::to_value(object),
+        };
+        json.expect("objects of Kubernetes are written as JSON")
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::ServiceAccount(object) => &object.metadata,
+            Self::Secret(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::NetworkPolicy(object) => &object.metadata,
+            Self::PodDisruptionBudget(object) => &object.metadata,
+            Self::StatefulSet(object) => &object.metadata,
+        }
+    }
+}
+
+fn config(cluster: &ValidCluster, names: &Names) -> Secret {
+    let placement = Placement {
+        // Each pod says its own.
+        node_name: format!("{}-0", cluster.name),
+        bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        admin_port: ADMIN_PORT,
+        data_dir: PathBuf::from(pod::DATA_DIR),
+    };
+    let rendered = render(cluster, &placement);
+    Secret {
+        metadata: ObjectMeta {
+            annotations: Some([("tombolo.dev/config-hash".to_owned(), rendered.config.hash)].into()),
+            ..metadata::child(cluster, &names.config)
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some(rendered.files.into_iter().map(|(name, content)| (name, ByteString(content))).collect()),
+        ..Secret::default()
+    }
+}
+
+fn headless(cluster: &ValidCluster, names: &Names) -> Service {
+    Service {
+        metadata: metadata::child(cluster, &names.nodes),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            // A node must be found by its peers before it is ready.
+            publish_not_ready_addresses: Some(true),
+            selector: Some(selector(&cluster.name)),
+            ports: Some(vec![port("admin", ADMIN_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn admin(cluster: &ValidCluster, names: &Names) -> Service {
+    Service {
+        metadata: metadata::child(cluster, &names.admin),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            selector: Some(selector(&cluster.name)),
+            ports: Some(vec![port("admin", ADMIN_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn clients(cluster: &ValidCluster, names: &Names) -> Service {
+    let service = &cluster.spec.service;
+    let type_ = match service.type_ {
+        ServiceType::ClusterIP => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    let external = service.external_traffic_policy.map(|policy| match policy {
+        ExternalTrafficPolicy::Cluster => "Cluster".to_owned(),
+        ExternalTrafficPolicy::Local => "Local".to_owned(),
+    });
+    Service {
+        metadata: ObjectMeta {
+            annotations: (!service.annotations.is_empty()).then(|| service.annotations.clone()),
+            ..metadata::child(cluster, &names.cluster)
+        },
+        spec: Some(ServiceSpec {
+            type_: Some(type_.to_owned()),
+            load_balancer_class: service.load_balancer_class.clone(),
+            external_traffic_policy: external,
+            selector: Some(selector(&cluster.name)),
+            ports: Some(cluster.listeners.iter().map(|listener| port(&listener.name, listener.port)).collect()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn port(name: &str, number: u16) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: i32::from(number),
+        target_port: Some(IntOrString::Int(i32::from(number))),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    }
+}
+
+/// Clients from everywhere reach the listeners; metrics and status are for the namespaces of the Kubernetes cluster.
+fn network_policy(cluster: &ValidCluster, names: &Names) -> NetworkPolicy {
+    let tcp = |number: u16| NetworkPolicyPort {
+        port: Some(IntOrString::Int(i32::from(number))),
+        protocol: Some("TCP".to_owned()),
+        end_port: None,
+    };
+    let every_namespace =
+        NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    NetworkPolicy {
+        metadata: metadata::child(cluster, &names.cluster),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods(cluster)),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![
+                NetworkPolicyIngressRule {
+                    ports: Some(cluster.listeners.iter().map(|listener| tcp(listener.port)).collect()),
+                    from: None,
+                },
+                NetworkPolicyIngressRule { ports: Some(vec![tcp(ADMIN_PORT)]), from: Some(vec![every_namespace]) },
+            ]),
+            egress: None,
+        }),
+    }
+}
+
+fn disruption_budget(cluster: &ValidCluster, names: &Names) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: metadata::child(cluster, &names.cluster),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(pods(cluster)),
+            // A node that is not ready must not keep a Kubernetes node from being drained.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn stateful_set(cluster: &ValidCluster, names: &Names) -> StatefulSet {
+    let spec = &cluster.spec;
+    let strategy = match spec.update.strategy {
+        UpdateStrategy::RollingUpdate => "RollingUpdate",
+        UpdateStrategy::Manual => "OnDelete",
+    };
+    StatefulSet {
+        metadata: metadata::child(cluster, &names.cluster),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(spec.replicas),
+            service_name: Some(names.nodes.clone()),
+            selector: pods(cluster),
+            template: pod::template(cluster),
+            pod_management_policy: Some("Parallel".to_owned()),
+            min_ready_seconds: Some(spec.update.min_ready_seconds),
+            update_strategy: Some(StatefulSetUpdateStrategy { type_: Some(strategy.to_owned()), rolling_update: None }),
+            volume_claim_templates: spec.storage.as_ref().map(|storage| vec![claim(cluster, storage)]),
+            persistent_volume_claim_retention_policy: spec.storage.as_ref().map(|storage| {
+                let word = |retention: Retention| match retention {
+                    Retention::Retain => "Retain".to_owned(),
+                    Retention::Delete => "Delete".to_owned(),
+                };
+                StatefulSetPersistentVolumeClaimRetentionPolicy {
+                    when_deleted: Some(word(storage.retention_policy.when_deleted)),
+                    when_scaled: Some(word(storage.retention_policy.when_scaled)),
+                }
+            }),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Its labels are those of the selector alone, because a claim template can never be changed.
+fn claim(cluster: &ValidCluster, storage: &Storage) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(pod::DATA_VOLUME.to_owned()),
+            labels: Some(selector(&cluster.name)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), Quantity(storage.size.clone()))].into()),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn pods(cluster: &ValidCluster) -> LabelSelector {
+    LabelSelector { match_labels: Some(selector(&cluster.name)), match_expressions: None }
+}

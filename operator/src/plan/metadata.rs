@@ -1,0 +1,77 @@
+//! Names, labels and owners of the child objects of a BrokerCluster.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::validate::ValidCluster;
+
+/// Names of the child objects; each fits into a DNS label, since the name of a cluster has at most 45 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// ServiceAccount, StatefulSet, PodDisruptionBudget, NetworkPolicy, and the Service that clients connect to.
+    pub cluster: String,
+    /// The headless Service that gives each pod a name.
+    pub nodes: String,
+    /// The Service of metrics and status.
+    pub admin: String,
+    /// The Secret with the configuration.
+    pub config: String,
+}
+
+/// The labels that select the pods of a cluster: never a version, so that they outlive upgrades.
+pub fn selector(cluster: &str) -> BTreeMap<String, String> {
+    labels_of([
+        ("app.kubernetes.io/name", "tombolo-broker"),
+        ("app.kubernetes.io/instance", cluster),
+        ("app.kubernetes.io/component", "broker"),
+    ])
+}
+
+// === impl Names ===
+
+impl Names {
+    /// The names of the child objects of that cluster.
+    pub fn of(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            nodes: format!("{cluster}-nodes"),
+            admin: format!("{cluster}-admin"),
+            config: format!("{cluster}-config"),
+        }
+    }
+}
+
+/// Labels of every child object, pods included.
+pub(super) fn labels(cluster: &ValidCluster) -> BTreeMap<String, String> {
+    let mut labels = selector(&cluster.name);
+    labels.extend(labels_of([
+        ("app.kubernetes.io/part-of", "tombolo"),
+        ("app.kubernetes.io/managed-by", "tombolo-operator"),
+    ]));
+    labels
+}
+
+/// Metadata of a child object.
+pub(super) fn child(cluster: &ValidCluster, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(cluster.namespace.clone()),
+        labels: Some(labels(cluster)),
+        owner_references: cluster.uid.as_ref().map(|uid| {
+            vec![OwnerReference {
+                api_version: tombolo_crds::API_VERSION.to_owned(),
+                kind: "BrokerCluster".to_owned(),
+                name: cluster.name.clone(),
+                uid: uid.clone(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]
+        }),
+        ..ObjectMeta::default()
+    }
+}
+
+fn labels_of<const N: usize>(labels: [(&str, &str); N]) -> BTreeMap<String, String> {
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,237 @@
+//! A BrokerCluster by itself: everything that its manifest names is found, read and understood.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tombolo_broker_api::{ClientCertificate, Protocol};
+use tombolo_crds::brokercluster::{
+    ClientAuthMode, Engine, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
+};
+use tombolo_crds::common::Management;
+use tombolo_crds::{BrokerCluster, reasons};
+
+use super::problem::Report;
+use super::secrets::{Pem, Secrets};
+use super::tuning;
+use super::valid::{ValidCluster, ValidListener, ValidListenerTls};
+use crate::observed::DEFAULT_NAMESPACE;
+
+/// Longest name, so that those of pods and Services fit into a DNS label.
+const NAME_BYTES_MAX: usize = 45;
+
+/// Port on which a pod serves health, metrics and status; no listener can have it.
+pub const ADMIN_PORT: u16 = 9600;
+
+/// The cluster without its links; none if it has a problem.
+pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Report) -> Option<ValidCluster> {
+    let before = report.problems.len();
+    let name = cluster.metadata.name.clone().unwrap_or_default();
+    let spec = &cluster.spec;
+    check_name(&name, report);
+    not_served_yet(cluster, report);
+    let tuning = tuning::parse(&spec.config).map_err(|faults| {
+        for (path, message) in faults {
+            let field = if path.is_empty() { "spec.config".to_owned() } else { format!("spec.config.{path}") };
+            report.problem(field, reasons::CONFIG_INVALID, message);
+        }
+    });
+    let users = match &spec.authentication.users {
+        None => Some(None),
+        Some(users) => {
+            secrets.users(report, "spec.authentication.users.secretRef.name", &users.secret_ref.name).map(Some)
+        }
+    };
+    let listeners = check_listeners(&spec.listeners, secrets, report);
+    let affinity = spec.scheduling.as_ref().and_then(|scheduling| {
+        embedded::<Affinity>(&scheduling.affinity, "spec.scheduling.affinity", "an affinity of a pod", report)
+    });
+    let overrides = embedded::<PodTemplateSpec>(&spec.pod_overrides, "spec.podOverrides", "a pod template", report);
+    if report.problems.len() > before {
+        return None;
+    }
+    Some(ValidCluster {
+        namespace: cluster.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        name,
+        uid: cluster.metadata.uid.clone(),
+        spec: spec.clone(),
+        tuning: tuning.ok()?,
+        users: users?,
+        listeners,
+        links: Vec::new(),
+        affinity,
+        pod_overrides: overrides,
+    })
+}
+
+fn check_name(name: &str, report: &mut Report) {
+    if name.len() > NAME_BYTES_MAX {
+        let message = format!("`{name}` has {} characters; use at most {NAME_BYTES_MAX}", name.len());
+        report.problem("metadata.name", reasons::INVALID, message);
+    }
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fine) || name.ends_with('-') {
+        let message = format!(
+            "`{name}` is not a name that Services can bear; use lower case letters, digits and `-`, a letter first"
+        );
+        report.problem("metadata.name", reasons::INVALID, message);
+    }
+}
+
+/// What the schema knows and this release does not serve: said, so that nobody is deceived.
+fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
+    let spec = &cluster.spec;
+    let mut refuse = |field: &str, message: String| report.problem(field, reasons::NOT_YET_SUPPORTED, message);
+    if spec.replicas > 1 {
+        let message = format!("{} nodes: this release serves clusters of one node; write replicas: 1", spec.replicas);
+        refuse("spec.replicas", message);
+    }
+    match spec.persistence.engine {
+        Engine::Memory => {}
+        engine @ (Engine::Local | Engine::Replicated) => {
+            let message =
+                format!("{engine:?}: this release keeps sessions and messages in memory; write engine: Memory");
+            refuse("spec.persistence.engine", message);
+        }
+    }
+    for (at, listener) in spec.listeners.iter().enumerate() {
+        match listener.protocol {
+            Spoken::Mqtt | Spoken::Mqtts => {}
+            protocol @ (Spoken::Ws | Spoken::Wss) => {
+                let message = format!("{}: this release serves MQTT and MQTTS; remove the listener", protocol.as_str());
+                refuse(&format!("spec.listeners[{at}].protocol"), message);
+            }
+        }
+        match listener.proxy_protocol {
+            ProxyProtocol::Disabled => {}
+            version @ (ProxyProtocol::V1 | ProxyProtocol::V2) => {
+                let message = format!("{version:?}: this release does not read the PROXY protocol; write Disabled");
+                refuse(&format!("spec.listeners[{at}].proxyProtocol"), message);
+            }
+        }
+    }
+    // One node talks to no other, so these change nothing that anybody relies on.
+    if let Some(InternodeTls { .. }) = &spec.internode_tls {
+        let message = "has no effect yet: a cluster has one node, which talks to no other";
+        report.warning("spec.internodeTLS", reasons::NOT_YET_SUPPORTED, message);
+    }
+    if let Some(Monitoring { service_monitor: Management::Managed, labels: _ }) = &spec.monitoring {
+        let message = "no ServiceMonitor is made yet; let Prometheus scrape the admin Service";
+        report.warning("spec.monitoring.serviceMonitor", reasons::NOT_YET_SUPPORTED, message);
+    }
+}
+
+fn check_listeners(listeners: &[Listener], secrets: Secrets, report: &mut Report) -> Vec<ValidListener> {
+    let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
+    let mut valid = Vec::new();
+    for (at, listener) in listeners.iter().enumerate() {
+        let field = format!("spec.listeners[{at}]");
+        if let Some(other) = ports.get(&listener.port) {
+            let other = &listeners[*other].name;
+            let message = format!("port {} is that of listener `{other}`, too; give each its own", listener.port);
+            report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
+        }
+        if listener.port == ADMIN_PORT {
+            let message = format!("port {ADMIN_PORT} is where pods serve metrics and status; choose another");
+            report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
+        }
+        ports.entry(listener.port).or_insert(at);
+        if listeners[..at].iter().any(|other| other.name == listener.name) {
+            let message = format!("`{}` is the name of two listeners; rename one", listener.name);
+            report.problem(format!("{field}.name"), reasons::DUPLICATE, message);
+        }
+        valid.extend(check_listener(&field, listener, secrets, report));
+    }
+    valid
+}
+
+fn check_listener(field: &str, listener: &Listener, secrets: Secrets, report: &mut Report) -> Option<ValidListener> {
+    let protocol = match listener.protocol {
+        Spoken::Mqtt => Protocol::Mqtt,
+        Spoken::Mqtts => Protocol::Mqtts,
+        // Said above.
+        Spoken::Ws | Spoken::Wss => return None,
+    };
+    let tls = match &listener.tls {
+        None => None,
+        Some(tls) => {
+            let identity = secrets.identity(report, &format!("{field}.tls.secretName"), &tls.secret_name);
+            let clients = match &tls.client_auth {
+                None => Some(None),
+                Some(auth) => {
+                    let at = format!("{field}.tls.clientAuth.caSecretName");
+                    let secret = secrets.find(report, &at, &auth.ca_secret_name, "the key ca.crt");
+                    let ca = secret.and_then(|secret| secrets.pem(report, &at, secret, "ca.crt", Pem::Certificate));
+                    let demand = match auth.mode {
+                        ClientAuthMode::Request => ClientCertificate::Request,
+                        ClientAuthMode::Require => ClientCertificate::Require,
+                    };
+                    ca.map(|ca| Some((ca, demand)))
+                }
+            };
+            let ((certificate, key), clients) = identity.zip(clients)?;
+            Some(ValidListenerTls { certificate, key, clients })
+        }
+    };
+    Some(ValidListener {
+        name: listener.name.clone(),
+        protocol,
+        port: listener.port,
+        max_connections: listener.max_connections,
+        tls,
+    })
+}
+
+/// A part of the manifest that is a type of Kubernetes; none if it is empty or has a problem.
+fn embedded<T: DeserializeOwned + Serialize>(
+    part: &Map<String, Value>,
+    field: &str,
+    what: &str,
+    report: &mut Report,
+) -> Option<T> {
+    if part.is_empty() {
+        return None;
+    }
+    let part = Value::Object(part.clone());
+    let typed: T = match serde_json::from_value(part.clone()) {
+        Ok(typed) => typed,
+        Err(error) => {
+            report.problem(field, reasons::INVALID, format!("is not {what}: {error}"));
+            return None;
+        }
+    };
+    // The types drop what they don't know.
+    let kept = serde_json::to_value(&typed).unwrap_or_default();
+    let mut lost = Vec::new();
+    find_lost(field, &part, &kept, &mut lost);
+    for path in &lost {
+        report.problem(path.as_str(), reasons::INVALID, format!("is not a field of {what}; correct or remove it"));
+    }
+    lost.is_empty().then_some(typed)
+}
+
+fn find_lost(path: &str, part: &Value, kept: &Value, lost: &mut Vec<String>) {
+    match (part, kept) {
+        (Value::Object(part), Value::Object(kept)) => {
+            for (key, value) in part {
+                let path = format!("{path}.{key}");
+                match kept.get(key) {
+                    Some(kept) => find_lost(&path, value, kept, lost),
+                    None if value.is_null() => {}
+                    None => lost.push(path),
+                }
+            }
+        }
+        (Value::Array(part), Value::Array(kept)) => {
+            for (at, (value, kept)) in part.iter().zip(kept).enumerate() {
+                find_lost(&format!("{path}[{at}]"), value, kept, lost);
+            }
+        }
+        (
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
+        ) => {}
+    }
+}
