@@ -9,6 +9,9 @@ mod server;
 mod validate;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use credential::{Credential, CredentialError, Secret};
 pub use diff::{Changes, diff};
 pub use load::{DialFiles, Loaded, TlsFiles, load};

@@ -124,16 +124,20 @@ where
         match result {
             Ok(Some((prepared, loaded))) => {
                 self.loaded = loaded;
-                self.refused.send_replace(None);
+                self.heal();
                 self.current.send_replace(Arc::new(prepared));
                 (self.told)(Ok(()));
             }
-            Ok(None) => drop(self.refused.send_replace(None)),
+            Ok(None) => self.heal(),
             Err(problems) => {
                 (self.told)(Err(&problems));
                 self.refused.send_replace(Some(Arc::new(problems)));
             }
         }
+    }
+
+    fn heal(&self) {
+        self.refused.send_if_modified(|problems| problems.take().is_some());
     }
 }
 
