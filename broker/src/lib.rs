@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The MQTT broker of Tombolo: a library that the binary and `tombolo up` start nodes from.
+
+pub mod admin;
+pub mod auth;
+pub mod clock;
+pub mod connection;
+pub mod codec;
+pub mod config;
+pub mod link;
+pub mod message;
+pub mod metrics;
+pub mod net;
+pub mod node;
+pub mod retained;
+pub mod router;
+pub mod session;
+pub mod shard;
+pub mod store;
+pub mod tls;
+pub mod topic;
+pub mod transport;
+
+pub use node::{Broker, StartError};

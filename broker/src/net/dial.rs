@@ -199,3 +199,6 @@ impl fmt::Debug for DialConfig {
         f.debug_struct("DialConfig").field("servers", &self.servers).field("client_id", &self.client_id).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

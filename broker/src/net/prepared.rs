@@ -20,7 +20,7 @@ pub struct Prepared {
     /// What it was made of.
     pub loaded: Loaded,
     /// Who may come in.
-    pub auth: Auth,
+    pub auth: Arc<Auth>,
     /// TLS by listener, for those that speak it.
     pub listeners: BTreeMap<String, Arc<ServerConfig>>,
     /// How to dial, by link, for those that do.
@@ -52,7 +52,7 @@ impl Prepared {
             }
         }
         if problems.is_empty() {
-            Ok(Self { auth: Auth::new(&loaded, verifier), listeners, links, loaded })
+            Ok(Self { auth: Arc::new(Auth::new(&loaded, verifier)), listeners, links, loaded })
         } else {
             Err(Problems(problems))
         }
@@ -93,3 +93,6 @@ fn problem(field: String, error: TlsError) -> Problem {
     let file = if file.as_os_str().is_empty() { PathBuf::from("broker.yaml") } else { file };
     Problem { file, position: None, field, message: what }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Brings a node from one configuration to the next: what can change while it runs, changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tombolo_broker_api as api;
+
+use super::status::Node;
+use crate::config::diff;
+use crate::connection::Door;
+use crate::net::{ListenError, Listener, Prepared};
+use crate::retained::Limits;
+use crate::shard::{Control, Tuning, shard_of};
+
+/// Holds what runs, and makes it follow the configuration.
+pub struct Applier {
+    node: Arc<Node>,
+    shards: Vec<Handle>,
+    running: Option<Arc<Prepared>>,
+}
+
+// === impl Applier ===
+
+impl Applier {
+    /// Nothing runs yet.
+    pub fn new(node: Arc<Node>, shards: Vec<Handle>) -> Self {
+        Self { node, shards, running: None }
+    }
+
+    /// Begins with a configuration.
+    ///
+    /// # Errors
+    /// If one of its listeners can't be opened.
+    pub async fn begin(&mut self, prepared: &Arc<Prepared>) -> Result<(), ListenError> {
+        self.send_links(prepared);
+        for listener in &prepared.loaded.config.listeners {
+            self.open(listener, prepared).await?;
+        }
+        self.running = Some(Arc::clone(prepared));
+        self.node.set_ready();
+        Ok(())
+    }
+
+    /// Follows the configuration for as long as the node runs.
+    pub async fn follow(mut self, mut current: watch::Receiver<Arc<Prepared>>) {
+        while current.changed().await.is_ok() {
+            let next = current.borrow_and_update().clone();
+            self.apply(next).await;
+        }
+    }
+
+    async fn apply(&mut self, next: Arc<Prepared>) {
+        let Some(running) = self.running.replace(Arc::clone(&next)) else { return };
+        let changes = diff(&running.loaded, &next.loaded);
+        let config = &next.loaded.config;
+        if changes.limits {
+            let tuning = Arc::new(Tuning { mqtt: config.tuning.mqtt.clone() });
+            for inbox in &self.node.shared().inboxes {
+                inbox.send(Control::Tuning(Arc::clone(&tuning)));
+            }
+            let (messages, bytes) = (tuning.mqtt.max_retained_messages as usize, super::start::RETAINED_BYTES_MAX);
+            self.node.shared().retained.set_limits(Limits { messages, bytes });
+        }
+        for name in changes.listeners_removed.iter().chain(&changes.listeners_rebound) {
+            self.node.close_listener(name);
+        }
+        for listener in &config.listeners {
+            if self.node.update_listener(listener, &door(&next, listener)) {
+                continue;
+            }
+            match self.open(listener, &next).await {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::error!(%error, "A listener of the new configuration is missing.");
+                    self.node.listener_failed(&listener.name, error.to_string());
+                }
+            }
+        }
+        if changes.access {
+            self.drop_users(&running, &next);
+        }
+        if !(changes.links_added.is_empty() && changes.links_removed.is_empty() && changes.links_changed.is_empty()) {
+            self.send_links(&next);
+        }
+        self.node.set_restart_required(&changes.restart_required);
+    }
+
+    async fn open(&self, listener: &api::Listener, prepared: &Arc<Prepared>) -> Result<(), ListenError> {
+        let (shared, shards) = (Arc::clone(self.node.shared()), self.shards.clone());
+        let opened = Listener::open(listener, shared, shards, door(prepared, listener)).await?;
+        tracing::info!(listener = listener.name, address = %opened.address(), "A listener is open.");
+        self.node.add_listener(&listener.name, opened);
+        Ok(())
+    }
+
+    /// Gives each shard the links that live on it.
+    fn send_links(&self, prepared: &Prepared) {
+        let inboxes = &self.node.shared().inboxes;
+        let mut links: Vec<Vec<api::Link>> = vec![Vec::new(); inboxes.len()];
+        for link in &prepared.loaded.config.links {
+            links[shard_of(link.remote_cluster.as_bytes(), inboxes.len())].push(link.clone());
+        }
+        for (inbox, links) in inboxes.iter().zip(links) {
+            inbox.send(Control::Links(links));
+        }
+    }
+
+    /// Who was let in by a password that counts no more is disconnected.
+    fn drop_users(&self, running: &Prepared, next: &Prepared) {
+        let before: BTreeMap<_, _> = running.loaded.users.iter().collect();
+        let changed: Vec<String> = before
+            .into_iter()
+            .filter(|(user, credential)| next.loaded.users.get(*user) != Some(credential))
+            .map(|(user, _)| user.clone())
+            .collect();
+        let anonymous = next.loaded.config.authentication.anonymous == api::Anonymous::Allowed;
+        let stays: Arc<dyn Fn(Option<&str>) -> bool + Send + Sync> = Arc::new(move |user| match user {
+            Some(user) => !changed.iter().any(|changed| changed == user),
+            None => anonymous,
+        });
+        for inbox in &self.node.shared().inboxes {
+            inbox.send(Control::DropUsers(Arc::clone(&stays)));
+        }
+    }
+}
+
+/// What connections of a listener go by.
+fn door(prepared: &Arc<Prepared>, listener: &api::Listener) -> Arc<Door> {
+    let config = &prepared.loaded.config;
+    let mqtt = &config.tuning.mqtt;
+    let links = config.links.iter().map(|link| (link.name.as_str().into(), link.remote_cluster.clone()));
+    Arc::new(Door {
+        auth: Arc::clone(&prepared.auth),
+        tls: prepared.listeners.get(&listener.name).cloned(),
+        timeout: mqtt.connect_timeout.duration(),
+        packet_max: mqtt.max_packet_size.0 as usize,
+        client_id_max: usize::from(mqtt.max_client_id_bytes),
+        receive_maximum: mqtt.receive_maximum,
+        links: links.collect(),
+    })
+}

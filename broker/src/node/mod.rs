@@ -1,0 +1,9 @@
+//! A broker node: its shards, its listeners, its configuration and what it says about itself.
+
+mod apply;
+mod identity;
+mod shards;
+mod start;
+mod status;
+
+pub use start::{Broker, StartError};

@@ -1,0 +1,281 @@
+//! QoS 1 and 2 messages between PUBLISH and their last acknowledgement, with the packet ids they bear.
+//!
+//! Ids are given in strict sequence, so a ring indexed by id holds them: no hashing, no search. An acknowledgement
+//! out of order marks its entry, and the front advances over what is done.
+
+use std::collections::VecDeque;
+
+use super::Delivery;
+use crate::codec::Qos;
+
+/// Longest span of ids between the oldest unacknowledged and the newest; one id that is never acknowledged
+/// must not let the ring grow to 65,535 entries.
+const SPAN_MAX: usize = 16_384;
+
+const IDS: usize = 65_535;
+
+/// Messages in flight to one client.
+#[derive(Debug)]
+pub struct Outbound {
+    ring: VecDeque<Entry>,
+    /// Packet id of the ring's first entry, 1 to 65,535.
+    front: u16,
+    in_flight: u16,
+    /// Packet ids that the present connection has not seen yet, in order; the window opens for new messages after them.
+    resend: VecDeque<u16>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    /// Kept for sessions that outlive their connection; `None` where a redelivery can never be asked for.
+    delivery: Option<Delivery>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    PubackAwaited,
+    PubrecAwaited,
+    PubcompAwaited,
+    Done,
+}
+
+/// What an acknowledgement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The id is free again.
+    Completed,
+    /// PUBREC taken: a PUBREL is due.
+    Release,
+    /// No such message is in flight, or not in this state.
+    Unknown,
+}
+
+// === impl Outbound ===
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { ring: VecDeque::new(), front: 1, in_flight: 0, resend: VecDeque::new() }
+    }
+}
+
+impl Outbound {
+    /// Whether one more message may be sent, `window` being the lower of the client's Receive Maximum and ours.
+    #[inline]
+    pub fn has_room(&self, window: u16) -> bool {
+        self.in_flight < window && self.ring.len() < SPAN_MAX && self.resend.is_empty()
+    }
+
+    /// The packet id that the next message will get.
+    #[inline]
+    pub fn next_id(&self) -> u16 {
+        ((usize::from(self.front) - 1 + self.ring.len()) % IDS) as u16 + 1
+    }
+
+    /// Gives a packet id to a message of QoS 1 or 2. The caller has asked `has_room`.
+    #[inline]
+    pub fn assign(&mut self, qos: Qos, delivery: Option<Delivery>) -> u16 {
+        debug_assert!(qos != Qos::AtMostOnce && self.ring.len() < SPAN_MAX);
+        let packet_id = self.next_id();
+        let state = if qos == Qos::AtLeastOnce { State::PubackAwaited } else { State::PubrecAwaited };
+        self.ring.push_back(Entry { state, delivery });
+        self.in_flight += 1;
+        packet_id
+    }
+
+    /// PUBACK, whatever its reason: the message is done.
+    #[inline]
+    pub fn puback(&mut self, packet_id: u16) -> Acknowledged {
+        self.finish(packet_id, State::PubackAwaited)
+    }
+
+    /// PUBREC; one with a reason of 0x80 or above ends the message `[MQTT-4.3.3-4]`.
+    pub fn pubrec(&mut self, packet_id: u16, success: bool) -> Acknowledged {
+        if !success {
+            return self.finish(packet_id, State::PubrecAwaited);
+        }
+        match self.entry(packet_id) {
+            Some(entry) if entry.state == State::PubrecAwaited => {
+                entry.state = State::PubcompAwaited;
+                entry.delivery = None;
+                Acknowledged::Release
+            }
+            // A repeated PUBREC: the PUBREL was lost with a connection, or the client is hasty.
+            Some(entry) if entry.state == State::PubcompAwaited => Acknowledged::Release,
+            Some(_) | None => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBCOMP: the message is done.
+    pub fn pubcomp(&mut self, packet_id: u16) -> Acknowledged {
+        self.finish(packet_id, State::PubcompAwaited)
+    }
+
+    /// Messages of an earlier connection wait to be sent again.
+    pub fn is_resending(&self) -> bool {
+        !self.resend.is_empty()
+    }
+
+    /// Ends a message without the client: it can't be sent to it.
+    pub fn abandon(&mut self, packet_id: u16) {
+        if self.finish(packet_id, State::PubackAwaited) == Acknowledged::Unknown {
+            self.finish(packet_id, State::PubrecAwaited);
+        }
+    }
+
+    /// Messages in flight.
+    pub fn in_flight(&self) -> usize {
+        usize::from(self.in_flight)
+    }
+
+    /// A new connection continues the session: gives the ids whose PUBREL is sent at once, and remembers the PUBLISH
+    /// packets that `next_resend` hands out `[MQTT-4.4.0-1]`.
+    pub fn begin_resend(&mut self) -> Vec<u16> {
+        let front = self.front;
+        let id = |at: usize| ((usize::from(front) - 1 + at) % IDS) as u16 + 1;
+        let mut released = Vec::new();
+        self.resend.clear();
+        for (at, entry) in self.ring.iter().enumerate() {
+            match entry.state {
+                State::PubackAwaited | State::PubrecAwaited => self.resend.push_back(id(at)),
+                State::PubcompAwaited => released.push(id(at)),
+                State::Done => {}
+            }
+        }
+        released
+    }
+
+    /// The next PUBLISH to send again, with DUP, if `window` has room for it: a client that reconnects with a smaller
+    /// Receive Maximum gets them a few at a time, in the order of the first sending `[MQTT-4.6.0-1]`.
+    pub fn next_resend(&mut self, window: u16) -> Option<(u16, &Delivery)> {
+        loop {
+            let packet_id = *self.resend.front()?;
+            if usize::from(self.in_flight).saturating_sub(self.resend.len()) >= usize::from(window) {
+                return None;
+            }
+            self.resend.pop_front();
+            let sendable = self.entry(packet_id).is_some_and(|entry| entry.delivery.is_some());
+            if sendable {
+                return self.entry(packet_id).and_then(|entry| entry.delivery.as_ref()).map(|d| (packet_id, d));
+            }
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self, packet_id: u16) -> Option<&mut Entry> {
+        if packet_id == 0 {
+            return None;
+        }
+        let at = (usize::from(packet_id) + IDS - usize::from(self.front)) % IDS;
+        self.ring.get_mut(at)
+    }
+
+    #[inline]
+    fn finish(&mut self, packet_id: u16, expected: State) -> Acknowledged {
+        match self.entry(packet_id) {
+            Some(entry) if entry.state == expected => {
+                entry.state = State::Done;
+                entry.delivery = None;
+            }
+            Some(_) | None => return Acknowledged::Unknown,
+        }
+        self.in_flight -= 1;
+        while self.ring.front().is_some_and(|entry| entry.state == State::Done) {
+            self.ring.pop_front();
+            self.front = if usize::from(self.front) == IDS { 1 } else { self.front + 1 };
+        }
+        if self.ring.is_empty() && self.ring.capacity() > 256 {
+            self.ring = VecDeque::new();
+        }
+        Acknowledged::Completed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_in_sequence_and_wrap_past_65535_to_1() {
+        let mut outbound = Outbound::default();
+        for expected in (1..=65_535u32).chain(1..=3) {
+            let id = outbound.assign(Qos::AtLeastOnce, None);
+            assert_eq!(u32::from(id), expected);
+            assert_eq!(outbound.puback(id), Acknowledged::Completed);
+        }
+    }
+
+    #[test]
+    fn acknowledgements_out_of_order_free_the_window_but_bound_the_span() {
+        let mut outbound = Outbound::default();
+        let stuck = outbound.assign(Qos::AtLeastOnce, None);
+        let mut given = 0;
+        while outbound.has_room(10) {
+            let id = outbound.assign(Qos::AtLeastOnce, None);
+            assert_eq!(outbound.puback(id), Acknowledged::Completed);
+            given += 1;
+        }
+        assert_eq!(given, SPAN_MAX - 1);
+        assert_eq!(outbound.puback(stuck), Acknowledged::Completed);
+        assert!(outbound.has_room(10));
+        assert_eq!(outbound.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_reconnect_resends_in_order_and_no_more_than_the_new_window_allows() {
+        let mut outbound = Outbound::default();
+        let message = std::sync::Arc::new(crate::message::tests::message("t", b"x"));
+        let delivery = |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false });
+        let ids: Vec<u16> = [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce, Qos::AtLeastOnce]
+            .map(|qos| outbound.assign(qos, delivery(qos)))
+            .to_vec();
+        assert_eq!(outbound.pubrec(ids[1], true), Acknowledged::Release);
+        assert_eq!(outbound.begin_resend(), [ids[1]]);
+        assert_eq!(
+            outbound.next_resend(2).map(|(id, _)| id),
+            Some(ids[0]),
+            "one PUBREL and one PUBLISH fill the window"
+        );
+        assert_eq!(outbound.next_resend(2).map(|(id, _)| id), None);
+        assert!(!outbound.has_room(10), "nothing new goes before what is to be sent again");
+        assert_eq!(outbound.puback(ids[0]), Acknowledged::Completed);
+        assert_eq!(outbound.next_resend(2).map(|(id, _)| id), Some(ids[2]));
+        assert_eq!(outbound.pubcomp(ids[1]), Acknowledged::Completed);
+        assert_eq!(outbound.next_resend(2).map(|(id, _)| id), Some(ids[3]));
+        assert!(outbound.has_room(10));
+    }
+
+    #[test]
+    fn the_window_counts_qos_2_until_pubcomp() {
+        let mut outbound = Outbound::default();
+        let id = outbound.assign(Qos::ExactlyOnce, None);
+        assert!(!outbound.has_room(1));
+        assert_eq!(outbound.pubrec(id, true), Acknowledged::Release);
+        assert!(!outbound.has_room(1));
+        assert_eq!(outbound.pubrec(id, true), Acknowledged::Release, "a repeated PUBREC asks for PUBREL again");
+        assert_eq!(outbound.pubcomp(id), Acknowledged::Completed);
+        assert!(outbound.has_room(1));
+        assert_eq!(outbound.pubcomp(id), Acknowledged::Unknown);
+    }
+
+    #[test]
+    fn a_pubrec_with_an_error_ends_the_message() {
+        let mut outbound = Outbound::default();
+        let id = outbound.assign(Qos::ExactlyOnce, None);
+        assert_eq!(outbound.pubrec(id, false), Acknowledged::Completed);
+        assert_eq!(outbound.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_the_wrong_kind_or_id_changes_nothing() {
+        let mut outbound = Outbound::default();
+        let one = outbound.assign(Qos::AtLeastOnce, None);
+        let two = outbound.assign(Qos::ExactlyOnce, None);
+        assert_eq!(outbound.puback(two), Acknowledged::Unknown);
+        assert_eq!(outbound.pubrec(one, true), Acknowledged::Unknown);
+        assert_eq!(outbound.pubcomp(two), Acknowledged::Unknown);
+        assert_eq!(outbound.puback(0), Acknowledged::Unknown);
+        assert_eq!(outbound.puback(999), Acknowledged::Unknown);
+        assert_eq!(outbound.in_flight(), 2);
+    }
+}

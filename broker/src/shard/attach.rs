@@ -1,0 +1,225 @@
+//! A connection meets its session: one that was there, one that another connection holds, or a new one.
+
+use std::hash::BuildHasher;
+
+use super::Shard;
+use super::control::{Attach, Tuning};
+use super::row::{Client, Connection, Role, Row, Will};
+use crate::auth::Identity;
+use crate::codec::connack::{self, Connack};
+use crate::codec::connect::{self, Connect};
+use crate::codec::publish::{self, Parts};
+use crate::codec::{Reason, Version};
+use crate::message::Message;
+use crate::metrics::{Closed, Refused};
+use crate::store::Change;
+
+// === impl Shard ===
+
+impl Shard {
+    /// Takes a connection whose CONNECT was accepted.
+    pub(super) fn attach(&mut self, attach: Attach) {
+        let Attach { stream, connect, assigned, leftover, identity, guard, peer } = attach;
+        let transport = match stream.attach() {
+            Ok(transport) => transport,
+            Err(error) => {
+                tracing::warn!(client = connect.client_id, %peer, %error, "A connection was lost on its way to its shard.");
+                return;
+            }
+        };
+        let now = self.core.now;
+        let existing = self.find(&connect.client_id);
+        if existing.is_none() && self.core.rows.len() >= self.core.tuning.mqtt.max_sessions as usize {
+            self.shared.board.events.refuse(Refused::MaxSessions);
+            let mut out = Vec::new();
+            connack::encode(&mut out, connect.version, &Connack::refusal(Reason::QuotaExceeded));
+            super::linger::answer_and_close(transport, out);
+            return;
+        }
+        let (slot, session_present) = match existing {
+            Some(slot) => self.take_over(slot, &connect, &identity),
+            None => (self.new_session(&connect, &identity), false),
+        };
+        let waker = self.ready.waker(slot);
+        let core = &mut self.core;
+        let Some(row) = core.rows.get_mut(slot as usize) else { return };
+        let Role::Client(client) = &mut row.role else { return };
+        row.version = connect.version;
+        row.connection = Some(Connection { transport, tail: leftover, need: 0, waker, _guard: Some(guard) });
+        row.heard = now;
+        row.blocked = false;
+        row.broken = false;
+        row.paused = false;
+        row.last_route = None;
+        client.identity = identity;
+        renew(client, &connect, &core.tuning);
+        if client.is_persistent() {
+            core.store.write(Change::Session { client_id: &client.id, expiry_seconds: client.expiry });
+        }
+        core.counters.connections += 1;
+        core.counters.connected[usize::from(connect.version == Version::V5)] += 1;
+        tracing::debug!(client = %client.id, %peer, session_present, "A client has connected.");
+        let answer = accepted(client, &connect, session_present, assigned, &core.tuning);
+        self.append(slot, |out| connack::encode(out, connect.version, &answer));
+        if session_present {
+            self.core.begin_resend(slot);
+            self.core.pump(slot);
+        }
+        self.schedule(slot);
+        // What came behind CONNECT raises no event any more.
+        self.again.push(slot);
+    }
+
+    /// The row of a client id.
+    fn find(&self, client_id: &str) -> Option<u32> {
+        let hash = self.ids_hasher.hash_one(client_id);
+        let rows = &self.core.rows;
+        self.by_id
+            .find(hash, |slot| {
+                rows.get(*slot as usize).and_then(Row::client).is_some_and(|client| &*client.id == client_id)
+            })
+            .copied()
+    }
+
+    fn new_session(&mut self, connect: &Connect, identity: &Identity) -> u32 {
+        let client = Client::new(connect.client_id.as_str().into(), identity.clone());
+        let hash = self.ids_hasher.hash_one(&*client.id);
+        let epoch = self.next_epoch();
+        let slot =
+            self.core.rows.insert(Row::new(epoch, connect.version, Role::Client(Box::new(client)), self.core.now));
+        let (slot, rows, hasher) = (slot as u32, &self.core.rows, &self.ids_hasher);
+        self.by_id.insert_unique(hash, slot, |slot| {
+            hasher.hash_one(rows.get(*slot as usize).and_then(Row::client).map_or("", |client| &client.id))
+        });
+        self.core.counters.sessions += 1;
+        slot
+    }
+
+    /// A session of this client id exists: its connection, if any, is closed, and the session goes on or ends.
+    fn take_over(&mut self, slot: u32, connect: &Connect, identity: &Identity) -> (u32, bool) {
+        let online = self.core.rows.get(slot as usize).is_some_and(|row| row.connection.is_some());
+        if online {
+            // A will with a delay is cancelled when the session goes on [MQTT-3.1.3-9].
+            let delayed = |client: &Client| client.will.as_ref().is_some_and(|will| will.delay > 0);
+            if let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut)
+                && !connect.clean_start
+                && client.is_persistent()
+                && delayed(client)
+            {
+                client.will = None;
+            }
+            self.disconnect(
+                slot,
+                Closed::SessionTakenOver,
+                Reason::SessionTakenOver,
+                "a newer connection uses the client id",
+            );
+        }
+        // A session that ended with its connection is gone by now.
+        if self.find(&connect.client_id) != Some(slot) {
+            return (self.new_session(connect, identity), false);
+        }
+        if connect.clean_start {
+            self.end_session(slot);
+            return (self.new_session(connect, identity), false);
+        }
+        (slot, true)
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A session that begins; `renew` fills in what CONNECT says.
+    fn new(id: Box<str>, identity: Identity) -> Self {
+        Self {
+            id,
+            identity,
+            subscriptions: hashbrown::HashMap::new(),
+            will: None,
+            expiry: 0,
+            keep_alive: 0,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: u32::MAX,
+            problem_information: true,
+            aliases: None,
+            presence: None,
+            will_at: None,
+            ends_at: None,
+        }
+    }
+}
+
+/// Takes over what a CONNECT says about the connection and the session.
+fn renew(client: &mut Client, connect: &Connect, tuning: &Tuning) {
+    client.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, connect.version)));
+    client.expiry = tuning.granted_expiry(connect.properties.session_expiry);
+    client.keep_alive = tuning.granted_keep_alive(connect);
+    client.receive_maximum = connect.properties.receive_maximum;
+    client.maximum_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+    client.problem_information = connect.properties.request_problem_information;
+    client.aliases = None;
+    client.will_at = None;
+    client.ends_at = None;
+    if let Some(presence) = &client.presence {
+        presence.set(true);
+    }
+}
+
+/// What CONNACK tells a client that is let in.
+fn accepted(client: &Client, connect: &Connect, session_present: bool, assigned: bool, tuning: &Tuning) -> Connack {
+    let mut properties = connack::Properties::default();
+    if connect.version == Version::V5 {
+        let mqtt = &tuning.mqtt;
+        properties.session_expiry = (client.expiry != connect.properties.session_expiry).then_some(client.expiry);
+        properties.receive_maximum = (mqtt.receive_maximum != u16::MAX).then_some(mqtt.receive_maximum);
+        properties.maximum_packet_size = u32::try_from(mqtt.max_packet_size.0).ok();
+        properties.topic_alias_maximum = (mqtt.topic_alias_maximum > 0).then_some(mqtt.topic_alias_maximum);
+        properties.server_keep_alive = (client.keep_alive != connect.keep_alive).then_some(client.keep_alive);
+        properties.assigned_client_id = assigned.then(|| client.id.to_string());
+    }
+    Connack { session_present, reason: Reason::Success, properties }
+}
+
+// === impl Will ===
+
+impl Will {
+    fn new(will: &connect::Will, version: Version) -> Self {
+        let mut frame = Vec::new();
+        let layout = publish::encode(
+            &mut frame,
+            &Parts {
+                version,
+                qos: will.qos,
+                retain: will.retain,
+                dup: false,
+                packet_id: 1,
+                topic: will.topic.as_bytes(),
+                properties: &will.properties,
+                subscription_ids: &[],
+                payload: &will.payload,
+            },
+        );
+        Self { expiry: layout.expiry(&frame), message: Message::new(&frame, layout, None), delay: will.delay }
+    }
+}
+
+// === impl Tuning ===
+
+impl Tuning {
+    /// The session expiry that a client gets, which asked for `seconds`.
+    pub fn granted_expiry(&self, seconds: u32) -> u32 {
+        let longest = u32::try_from(self.mqtt.session_expiry_interval.0).unwrap_or(u32::MAX);
+        seconds.min(longest)
+    }
+
+    /// The keep alive that a client gets; only MQTT 5.0 has words to give another one than it asked for
+    /// `[MQTT-3.1.2-21]`.
+    pub fn granted_keep_alive(&self, connect: &Connect) -> u16 {
+        let longest = self.mqtt.max_keep_alive;
+        if longest == 0 || connect.version == Version::V4 {
+            return connect.keep_alive;
+        }
+        if connect.keep_alive == 0 { longest } else { connect.keep_alive.min(longest) }
+    }
+}

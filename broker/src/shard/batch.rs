@@ -1,0 +1,163 @@
+//! Messages on their way from one shard to another: flat, copied once, looked up once.
+//!
+//! The publishing shard has routed already (and chosen members of shared subscriptions); the receiving shard only
+//! appends to outputs. Nothing in a batch is counted or shared between cores.
+
+use super::publication::Publication;
+use crate::clock::Millis;
+use crate::codec::Qos;
+use crate::codec::publish::Layout;
+use crate::router::{Path, Receiver};
+
+/// What one turn of a shard has for another one.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    receivers: Vec<Receiver>,
+    /// Subscription identifiers: `(index of the receiver within its message, identifier)`.
+    ids: Vec<(u32, u32)>,
+    messages: Vec<Entry>,
+    barriers: Vec<BarrierAt>,
+}
+
+struct Entry {
+    layout: Layout,
+    qos: Qos,
+    frame_end: u32,
+    path_end: u32,
+    receivers_end: u32,
+    ids_end: u32,
+    expires_at: Option<Millis>,
+}
+
+struct BarrierAt {
+    before: u32,
+    barrier: Barrier,
+}
+
+/// A point in the order of messages: "all that this shard routed before has been handed over".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// Row of the link that asked.
+    pub slot: u32,
+    /// Its token.
+    pub token: u64,
+}
+
+/// One message of a batch.
+pub struct Item<'a> {
+    /// The PUBLISH, with its layout.
+    pub frame: &'a [u8],
+    /// Its parts.
+    pub layout: Layout,
+    /// Its QoS.
+    pub qos: Qos,
+    /// Clusters that it passed.
+    pub path: Path<'a>,
+    /// Who gets it.
+    pub receivers: &'a [Receiver],
+    /// Subscription identifiers by index of receiver.
+    pub ids: &'a [(u32, u32)],
+    /// When it expires.
+    pub expires_at: Option<Millis>,
+}
+
+/// What stands next in a batch.
+pub enum Step<'a> {
+    /// A message.
+    Message(Item<'a>),
+    /// A barrier that everything before has passed.
+    Barrier(Barrier),
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// Appends a message; its receivers follow by `receiver`.
+    pub fn begin(&mut self, publication: &Publication<'_>) {
+        self.bytes.extend_from_slice(publication.frame);
+        let frame_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(publication.path.bytes());
+        self.messages.push(Entry {
+            layout: publication.layout,
+            qos: publication.qos,
+            frame_end,
+            path_end: self.bytes.len() as u32,
+            receivers_end: self.receivers.len() as u32,
+            ids_end: self.ids.len() as u32,
+            expires_at: publication.expires_at,
+        });
+    }
+
+    /// Adds a receiver to the message that was begun last.
+    pub fn receiver(&mut self, receiver: Receiver, ids: impl IntoIterator<Item = u32>) {
+        let Some(entry) = self.messages.len().checked_sub(1) else { return };
+        let first = if entry == 0 { 0 } else { self.messages[entry - 1].receivers_end };
+        let index = self.receivers.len() as u32 - first;
+        self.receivers.push(receiver);
+        self.ids.extend(ids.into_iter().map(|id| (index, id)));
+        let entry = &mut self.messages[entry];
+        entry.receivers_end = self.receivers.len() as u32;
+        entry.ids_end = self.ids.len() as u32;
+    }
+
+    /// Appends a barrier behind all messages so far.
+    pub fn barrier(&mut self, barrier: Barrier) {
+        self.barriers.push(BarrierAt { before: self.messages.len() as u32, barrier });
+    }
+
+    /// Nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.barriers.is_empty()
+    }
+
+    /// Bytes that it holds, for the bound of a lane.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.receivers.len() * size_of::<Receiver>() + self.messages.len() * size_of::<Entry>()
+    }
+
+    /// Empties it, keeping its memory unless that is more than `keep` bytes.
+    pub fn clear(&mut self, keep: usize) {
+        if self.bytes.capacity() > keep {
+            *self = Self::default();
+            return;
+        }
+        self.bytes.clear();
+        self.receivers.clear();
+        self.ids.clear();
+        self.messages.clear();
+        self.barriers.clear();
+    }
+
+    /// All that is in it, in order.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let mut message = 0;
+        let mut barrier = 0;
+        std::iter::from_fn(move || {
+            if let Some(at) = self.barriers.get(barrier)
+                && at.before as usize <= message
+            {
+                barrier += 1;
+                return Some(Step::Barrier(at.barrier));
+            }
+            let entry = self.messages.get(message)?;
+            let (frame_at, receivers_at, ids_at) = match message {
+                0 => (0, 0, 0),
+                _ => {
+                    let before = &self.messages[message - 1];
+                    (before.path_end as usize, before.receivers_end as usize, before.ids_end as usize)
+                }
+            };
+            message += 1;
+            Some(Step::Message(Item {
+                frame: &self.bytes[frame_at..entry.frame_end as usize],
+                layout: entry.layout,
+                qos: entry.qos,
+                path: Path::parse(&self.bytes[entry.frame_end as usize..entry.path_end as usize]).unwrap_or_default(),
+                receivers: &self.receivers[receivers_at..entry.receivers_end as usize],
+                ids: &self.ids[ids_at..entry.ids_end as usize],
+                expires_at: entry.expires_at,
+            }))
+        })
+    }
+}

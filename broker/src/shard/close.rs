@@ -1,0 +1,136 @@
+//! The end of a connection, of its will, and of a session.
+
+use std::hash::BuildHasher;
+use std::task::Context;
+
+use super::Shard;
+use super::linger;
+use super::publication::Publication;
+use super::row::{Client, Role, Row, Will};
+use crate::clock::Millis;
+use crate::codec::disconnect::{self, Disconnect};
+use crate::codec::{Reason, Version};
+use crate::message::Message;
+use crate::metrics::Closed;
+use crate::router::{Path, Receiver};
+use crate::store::Change;
+
+// === impl Shard ===
+
+impl Shard {
+    /// Ends a connection from this side; a client of MQTT 5.0 is told why `[MQTT-3.14.4-1]`.
+    pub(super) fn disconnect(&mut self, slot: u32, why: Closed, reason: Reason, what: &str) {
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        let Some(connection) = &mut row.connection else { return };
+        if let Role::Client(client) = &row.role {
+            tracing::debug!(client = %client.id, reason = %reason, "A client is disconnected: {what}.");
+        }
+        // What was decided before goes out before the farewell; what the socket does not take now is lost with it.
+        let mut cx = Context::from_waker(&connection.waker);
+        let flushed = row.output.flush(&mut connection.transport, &mut cx, &mut self.core.pool);
+        if let (Some(connection), Ok(super::output::Flushed::All)) = (row.connection.take(), flushed) {
+            let mut farewell = Vec::new();
+            if row.version == Version::V5 {
+                let packet = Disconnect { reason_string: Some(what), ..Disconnect::because(reason) };
+                disconnect::encode(&mut farewell, row.version, &packet);
+            }
+            linger::answer_and_close(connection.transport, farewell);
+        }
+        self.ended(slot, why);
+    }
+
+    /// Ends a connection that the other side has left, or that is of no more use.
+    pub(super) fn close(&mut self, slot: u32, why: Closed) {
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        if row.connection.take().is_some() {
+            self.ended(slot, why);
+        }
+    }
+
+    /// A row has lost its connection.
+    fn ended(&mut self, slot: u32, why: Closed) {
+        let now = self.core.now;
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        row.output = super::output::Output::default();
+        row.blocked = false;
+        row.paused = false;
+        let client = match &mut row.role {
+            Role::Client(client) => client,
+            Role::LinkConnection(_) => return self.link_connection_ended(slot),
+            Role::Link(_) => return,
+        };
+        self.core.counters.connections -= 1;
+        self.core.counters.close(why);
+        if let Some(presence) = &client.presence {
+            presence.set(false);
+        }
+        client.aliases = None;
+        if !client.is_persistent() {
+            self.end_session(slot);
+            return;
+        }
+        client.ends_at = (client.expiry != u32::MAX).then(|| now + Millis(u64::from(client.expiry) * 1000));
+        match &client.will {
+            Some(will) if will.delay == 0 => self.publish_will(slot),
+            Some(will) => {
+                // The will goes when its delay is over or the session ends, whichever is first [MQTT-3.1.3-9].
+                let delay = Millis(u64::from(will.delay) * 1000);
+                client.will_at = Some((now + delay).min(client.ends_at.unwrap_or(Millis::NEVER)));
+                self.schedule(slot);
+            }
+            None => self.schedule(slot),
+        }
+    }
+
+    /// Ends a session and all that belongs to it; a will that waits is published first.
+    pub(super) fn end_session(&mut self, slot: u32) {
+        self.publish_will(slot);
+        let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
+        self.timers.remove(&row, slot);
+        let core = &mut self.core;
+        let Role::Client(client) = row.role else { return };
+        let receiver =
+            Receiver { slot, epoch: row.epoch, shard: core.shard, flags: crate::router::ReceiverFlags::default() };
+        self.shared.index.unsubscribe_all(client.subscriptions.keys(), receiver);
+        core.counters.subscriptions -= client.subscriptions.len() as u64;
+        core.counters.sessions -= 1;
+        core.store.write(Change::Ended { client_id: &client.id });
+        let hash = self.ids_hasher.hash_one(&*client.id);
+        if let Ok(entry) = self.by_id.find_entry(hash, |found| *found == slot) {
+            entry.remove();
+        }
+        if !client.subscriptions.is_empty() {
+            self.tell_links();
+        }
+    }
+
+    /// Publishes the will of a row, if it has one, and schedules what remains.
+    pub(super) fn publish_will(&mut self, slot: u32) {
+        let now = self.core.now;
+        let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut) else { return };
+        client.will_at = None;
+        if let Some(will) = client.will.take() {
+            let Will { message, expiry, .. } = *will;
+            if !self.may_publish(slot, message.layout().topic(message.frame())) {
+                self.core.counters.drop_message(crate::metrics::Dropped::NotAuthorized);
+                return;
+            }
+            let expires_at = expiry.map(|seconds| now + Millis(u64::from(seconds) * 1000));
+            let message = Message::new(message.frame(), message.layout(), expires_at);
+            let mut publication = Publication::new(message.frame(), message.layout(), Path::EMPTY, expires_at);
+            // Wills don't wait: a link that asks publishers to has room for them.
+            self.route(Some(slot), &mut publication);
+        }
+        self.schedule(slot);
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// When this row wants to be looked at for its will or its end.
+    pub fn offline_due(&self) -> Millis {
+        let earliest = [self.will_at, self.ends_at].into_iter().flatten().min();
+        earliest.unwrap_or(Millis::NEVER)
+    }
+}

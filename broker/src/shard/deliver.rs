@@ -1,0 +1,279 @@
+//! The one hand-over between publisher and subscriber: append to the receiver's output, or to its queue.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::batch::{Barrier, Batch};
+use super::control::Tuning;
+use super::output::{FLUSH_AT, Output, Pool};
+use super::publication::{Form, Publication, Scratch};
+use super::row::{Client, Role, Row};
+use crate::clock::Millis;
+use crate::codec::{Qos, Version};
+use crate::metrics::{Counters, Dropped};
+use crate::router::{Receiver, ReceiverFlags};
+use crate::session::{Delivery, Flow, Limits};
+use crate::store::{Change, Store};
+
+/// What a delivery touches: everything of a shard but its route cache, which is being read meanwhile.
+pub struct Core {
+    /// Number of this shard.
+    pub shard: u8,
+    /// When this turn began.
+    pub now: Millis,
+    /// Sessions, links and their connections.
+    pub rows: Slab<Row>,
+    /// Rows with output, each once.
+    pub dirty: Vec<u32>,
+    /// Links that were given messages this turn, each once.
+    pub dirty_links: Vec<u32>,
+    /// Barriers of links that all messages before have passed.
+    pub barriers_passed: Vec<Barrier>,
+    /// Output buffers.
+    pub pool: Pool,
+    /// What goes to each other shard.
+    pub outboxes: Vec<Batch>,
+    /// Counters of this shard.
+    pub counters: Counters,
+    /// Limits.
+    pub tuning: Arc<Tuning>,
+    /// Encodings of the publication under way.
+    pub scratch: Scratch,
+    /// Hard state.
+    pub store: Box<dyn Store>,
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Gives a publication to a receiver of this shard; `ids` are its subscription identifiers.
+    #[inline]
+    pub fn deliver(&mut self, receiver: Receiver, ids: &[u32], publication: &mut Publication<'_>) {
+        let Some(row) = self.rows.get_mut(receiver.slot as usize) else { return };
+        if row.epoch != receiver.epoch {
+            return;
+        }
+        match &mut row.role {
+            Role::Client(_) => self.deliver_to_client(receiver.slot, receiver.flags, ids, publication),
+            Role::Link(_) => self.deliver_to_link(receiver.slot, publication),
+            // Connections of a link subscribe to nothing.
+            Role::LinkConnection(_) => {}
+        }
+    }
+
+    fn deliver_to_client(&mut self, slot: u32, flags: ReceiverFlags, ids: &[u32], publication: &mut Publication<'_>) {
+        let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
+        let Some(row) = rows.get_mut(slot as usize) else { return };
+        let Row { output, flow, role: Role::Client(client), connection, version, .. } = row else { return };
+        let granted = Qos::from_u8(flags.qos()).unwrap_or_default();
+        let qos = publication.qos.min(granted);
+        let retain = flags.retain_as_published() && publication.layout.retain();
+        let online = connection.is_some();
+        if qos == Qos::AtMostOnce {
+            if !online {
+                return;
+            }
+            if output.len() > tuning.mqtt.max_output_bytes.0 as usize {
+                counters.drop_message(Dropped::OutputFull);
+                return;
+            }
+            if flow.as_ref().is_none_or(|flow| !flow.queue.is_replaying()) {
+                let form = Form {
+                    version: *version,
+                    qos,
+                    retain,
+                    dup: false,
+                    packet_id: 0,
+                    ids,
+                    maximum_packet_size: client.maximum_packet_size,
+                    expiry_left: None,
+                };
+                match publication.append(&form, output, pool, scratch) {
+                    Ok(()) => counters.messages_sent[0] += 1,
+                    Err(_) => counters.drop_message(Dropped::PacketTooLarge),
+                }
+                mark_dirty(row, slot, dirty);
+                self.flush_if_large(slot);
+                return;
+            }
+        }
+        let flow = flow.get_or_insert_default();
+        let window = client.receive_maximum.min(tuning.mqtt.max_inflight);
+        let direct = online
+            && flow.queue.is_empty()
+            && flow.outbound.has_room(window)
+            && output.len() <= tuning.mqtt.max_output_bytes.0 as usize;
+        let persistent = client.is_persistent();
+        if direct && qos != Qos::AtMostOnce {
+            let delivery = persistent.then(|| delivery(publication, ids, qos, retain));
+            send(
+                client,
+                flow,
+                *version,
+                output,
+                pool,
+                scratch,
+                counters,
+                &mut **store,
+                *now,
+                Sending { publication, qos, retain, ids, delivery, from_queue: false },
+            );
+            mark_dirty(row, slot, dirty);
+            self.flush_if_large(slot);
+            return;
+        }
+        let limits = Limits {
+            messages: tuning.mqtt.max_queued_messages as usize,
+            bytes: tuning.mqtt.max_queued_bytes.0 as usize,
+        };
+        let delivery = delivery(publication, ids, qos, retain);
+        match flow.queue.push(delivery, limits) {
+            Ok(()) => {
+                if persistent && let Some(delivery) = flow.queue.back() {
+                    store.write(Change::Queued { client_id: &client.id, delivery });
+                }
+            }
+            Err(_) => counters.drop_message(Dropped::QueueFull),
+        }
+    }
+
+    /// Sends from a session's queue as much as its window and output allow.
+    pub fn pump(&mut self, slot: u32) {
+        self.resend(slot);
+        loop {
+            let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
+            let Some(row) = rows.get_mut(slot as usize) else { return };
+            let Row {
+                output,
+                flow: Some(flow),
+                role: Role::Client(client),
+                connection: Some(_),
+                version,
+                blocked: false,
+                ..
+            } = row
+            else {
+                return;
+            };
+            let window = client.receive_maximum.min(tuning.mqtt.max_inflight);
+            let mut sent = false;
+            while output.len() < FLUSH_AT
+                && let Some(next) = flow.queue.front()
+                && (next.qos == Qos::AtMostOnce || flow.outbound.has_room(window))
+                && let Some(next) = flow.queue.pop()
+            {
+                if next.message.is_expired(*now) {
+                    counters.drop_message(Dropped::Expired);
+                    continue;
+                }
+                sent = true;
+                let message = Arc::clone(&next.message);
+                let mut publication = Publication::of(&message);
+                let ids = next.subscription_ids.clone();
+                let sending = Sending {
+                    publication: &mut publication,
+                    qos: next.qos,
+                    retain: next.retain,
+                    ids: ids.as_deref().unwrap_or_default(),
+                    delivery: client.is_persistent().then_some(next),
+                    from_queue: true,
+                };
+                send(client, flow, *version, output, pool, scratch, counters, &mut **store, *now, sending);
+            }
+            if !sent {
+                return;
+            }
+            let large = output.len() >= FLUSH_AT;
+            mark_dirty(row, slot, dirty);
+            if !large {
+                return;
+            }
+            self.flush(slot);
+        }
+    }
+
+    /// Puts a row on the dirty list.
+    pub fn mark_dirty(&mut self, slot: u32) {
+        if let Some(row) = self.rows.get_mut(slot as usize) {
+            mark_dirty(row, slot, &mut self.dirty);
+        }
+    }
+
+    /// Writes at once what would not stay in cache until the end of the turn. Only what is still there afterwards
+    /// counts against the limit of the output.
+    #[inline]
+    pub fn flush_if_large(&mut self, slot: u32) {
+        if self.rows.get(slot as usize).is_some_and(|row| row.output.len() >= FLUSH_AT && !row.blocked) {
+            self.flush(slot);
+        }
+    }
+}
+
+/// One message about to be sent to one client.
+struct Sending<'a, 'p> {
+    publication: &'a mut Publication<'p>,
+    qos: Qos,
+    retain: bool,
+    ids: &'a [u32],
+    /// What a redelivery will need; `None` if there can be none.
+    delivery: Option<Delivery>,
+    from_queue: bool,
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a row and of the shard, borrowed one by one")]
+fn send(
+    client: &Client,
+    flow: &mut Flow,
+    version: Version,
+    output: &mut Output,
+    pool: &mut Pool,
+    scratch: &mut Scratch,
+    counters: &mut Counters,
+    store: &mut dyn Store,
+    now: Millis,
+    sending: Sending<'_, '_>,
+) {
+    let Sending { publication, qos, retain, ids, delivery, from_queue } = sending;
+    let expiry_left = if from_queue {
+        publication.expires_at.map(|at| u32::try_from(at.since(now).0.div_ceil(1000)).unwrap_or(u32::MAX))
+    } else {
+        None
+    };
+    let mut form = Form {
+        version,
+        qos,
+        retain,
+        dup: false,
+        packet_id: 0,
+        ids,
+        maximum_packet_size: client.maximum_packet_size,
+        expiry_left,
+    };
+    if qos != Qos::AtMostOnce {
+        form.packet_id = flow.outbound.next_id();
+    }
+    if publication.append(&form, output, pool, scratch).is_err() {
+        counters.drop_message(Dropped::PacketTooLarge);
+        return;
+    }
+    counters.messages_sent[qos as usize] += 1;
+    if qos != Qos::AtMostOnce {
+        if let Some(delivery) = &delivery {
+            store.write(Change::Assigned { client_id: &client.id, packet_id: form.packet_id, delivery, from_queue });
+        }
+        flow.outbound.assign(qos, delivery);
+    }
+}
+
+fn delivery(publication: &mut Publication<'_>, ids: &[u32], qos: Qos, retain: bool) -> Delivery {
+    Delivery { message: publication.kept(), subscription_ids: (!ids.is_empty()).then(|| ids.into()), qos, retain }
+}
+
+/// Puts a row on the dirty list, once.
+pub fn mark_dirty(row: &mut Row, slot: u32, dirty: &mut Vec<u32>) {
+    if !row.dirty {
+        row.dirty = true;
+        dirty.push(slot);
+    }
+}

@@ -1,0 +1,176 @@
+//! A shard: the sessions and connections that one thread serves, and the turns in which it serves them.
+//!
+//! Before CONNECT a connection is an async task; after it, a row in this table. Everything a turn decides is appended to
+//! outputs and batches; at its end each of them is written once.
+
+mod attach;
+mod batch;
+mod close;
+mod control;
+mod deliver;
+mod guard;
+mod inbox;
+mod linger;
+mod link;
+mod link_outlet;
+mod link_packet;
+mod output;
+mod packet;
+mod pressure;
+mod publication;
+mod publish;
+mod read;
+mod ready;
+mod resend;
+mod retain;
+mod row;
+mod subscribe;
+mod timers;
+mod turn;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+use tokio::sync::mpsc;
+
+pub use batch::Barrier;
+pub use control::{Attach, AttachLink, Control, Report, Stream, Tuning};
+pub use guard::ConnectionGuard;
+pub use inbox::Inbox;
+pub use linger::answer_and_close;
+pub use link::DialRequest;
+pub use pressure::Pressure;
+pub use ready::Ready;
+pub use turn::serve;
+
+use crate::clock::Clock;
+use crate::link::{Local, Mark};
+use crate::metrics::{Board, Counters};
+use crate::retained::Retained;
+use crate::router::{Cache, Index};
+use crate::store::Store;
+use batch::Batch;
+use deliver::Core;
+use output::Pool;
+use publication::Scratch;
+use timers::Timers;
+
+/// What all shards of a node share.
+pub struct Shared {
+    /// All subscriptions.
+    pub index: Arc<Index>,
+    /// All retained messages.
+    pub retained: Retained,
+    /// Counters as last published.
+    pub board: Arc<Board>,
+    /// One inbox for each shard.
+    pub inboxes: Vec<Inbox<Control>>,
+    /// A bit for each shard that has links: they are told of changed interest.
+    pub shards_with_links: AtomicU64,
+    /// Links that ask publishers to wait.
+    pub pressure: Pressure,
+    /// The clock of the node.
+    pub clock: Clock,
+    /// Who we are to other clusters.
+    pub local: Local,
+    /// Who dials for links.
+    pub dialler: mpsc::Sender<DialRequest>,
+}
+
+/// One shard.
+pub struct Shard {
+    core: Core,
+    cache: Cache,
+    shared: Arc<Shared>,
+    ready: Arc<Ready>,
+    /// Rows by client id.
+    by_id: HashTable<u32>,
+    ids_hasher: DefaultHashBuilder,
+    /// Rows of links.
+    links: Vec<u32>,
+    timers: Timers,
+    /// The thread's read buffer.
+    buffer: Vec<u8>,
+    /// Rows that have more to read than one turn takes.
+    again: Vec<u32>,
+    /// Rows whose publishes wait for other shards or a link.
+    paused: Vec<u32>,
+    /// Filters of local clients may have changed this turn.
+    interest_changed: bool,
+    /// Marks of this turn that the other links of this shard have to hear of.
+    marks: Vec<Mark>,
+    /// Another shard's lane is full.
+    congested: bool,
+    /// A packet with its topic alias spelled out.
+    spelled: Vec<u8>,
+    /// Subscription identifiers of one receiver.
+    ids: Vec<u32>,
+    epochs: u16,
+    connections_made: u64,
+    /// An empty batch, to be exchanged for a full one.
+    spare: Batch,
+    stopping: bool,
+}
+
+/// The shard of a client id, or of a link by the name of its remote cluster: FNV-1a, the same on every thread.
+pub fn shard_of(key: &[u8], shards: usize) -> usize {
+    let hash = key
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    // The high half: the low bits of FNV are the weaker ones.
+    (hash >> 32) as usize % shards
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// The shard `number` of a node, whose turns `ready` asks for.
+    pub fn new(number: u8, shared: Arc<Shared>, ready: Arc<Ready>, tuning: Arc<Tuning>, store: Box<dyn Store>) -> Self {
+        let shards = shared.inboxes.len();
+        let core = Core {
+            shard: number,
+            now: shared.clock.now(),
+            rows: Slab::new(),
+            dirty: Vec::new(),
+            dirty_links: Vec::new(),
+            barriers_passed: Vec::new(),
+            pool: Pool::default(),
+            outboxes: (0..shards).map(|_| Batch::default()).collect(),
+            counters: Counters::default(),
+            tuning: Arc::clone(&tuning),
+            scratch: Scratch::default(),
+            store,
+        };
+        Self {
+            core,
+            cache: Cache::new(tuning.mqtt.max_topic_levels),
+            shared,
+            ready,
+            by_id: HashTable::new(),
+            ids_hasher: DefaultHashBuilder::default(),
+            links: Vec::new(),
+            timers: Timers::default(),
+            buffer: vec![0; read::READ_MAX],
+            again: Vec::new(),
+            paused: Vec::new(),
+            interest_changed: false,
+            marks: Vec::new(),
+            congested: false,
+            spelled: Vec::new(),
+            ids: Vec::new(),
+            epochs: 0,
+            connections_made: 0,
+            spare: Batch::default(),
+            stopping: false,
+        }
+    }
+
+    /// A number for a row that begins; it comes back only after 65,536 others.
+    fn next_epoch(&mut self) -> u16 {
+        self.epochs = self.epochs.wrapping_add(1);
+        self.epochs
+    }
+}

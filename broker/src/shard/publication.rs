@@ -1,0 +1,170 @@
+//! A message being published: encoded once for each form that receivers need, patched for each receiver.
+
+use std::sync::Arc;
+
+use super::output::{Output, Pool, SHARE_FROM};
+use crate::clock::Millis;
+use crate::codec::publish::{self, Layout, Parts};
+use crate::codec::{Qos, Version};
+use crate::message::Message;
+use crate::router::Path;
+
+/// A PUBLISH on its way to its receivers; topic aliases are resolved already.
+pub struct Publication<'a> {
+    /// The packet.
+    pub frame: &'a [u8],
+    /// Where its parts are.
+    pub layout: Layout,
+    /// Its QoS: that of the packet, unless a link lowered it.
+    pub qos: Qos,
+    /// The clusters that it passed; empty for what was published here.
+    pub path: Path<'a>,
+    /// When it expires.
+    pub expires_at: Option<Millis>,
+    kept: Option<Arc<Message>>,
+    /// Which of the scratch encodings hold this publication.
+    encoded: [bool; FORMS],
+}
+
+/// What one receiver makes of a publication.
+pub struct Form<'a> {
+    /// Protocol version of the receiver.
+    pub version: Version,
+    /// QoS of the delivery.
+    pub qos: Qos,
+    /// RETAIN flag of the delivery.
+    pub retain: bool,
+    /// DUP flag.
+    pub dup: bool,
+    /// Packet id; unused with QoS 0.
+    pub packet_id: u16,
+    /// Subscription identifiers.
+    pub ids: &'a [u32],
+    /// Largest packet that the receiver takes, in bytes.
+    pub maximum_packet_size: u32,
+    /// Message Expiry Interval to tell instead of the one in the packet.
+    pub expiry_left: Option<u32>,
+}
+
+/// The receiver takes no packet of this size `[MQTT-3.1.2-25]`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Encodings of the publication under way in forms other than its own; the buffers are used again and again.
+#[derive(Default)]
+pub struct Scratch {
+    forms: [(Vec<u8>, Option<Layout>); FORMS],
+}
+
+/// Version 4 and 5, each without and with packet id.
+const FORMS: usize = 4;
+
+// === impl Publication ===
+
+impl<'a> Publication<'a> {
+    /// A publication of a packet that stands in somebody's buffer.
+    pub fn new(frame: &'a [u8], layout: Layout, path: Path<'a>, expires_at: Option<Millis>) -> Self {
+        Self { frame, layout, qos: layout.qos(), path, expires_at, kept: None, encoded: [false; FORMS] }
+    }
+
+    /// A publication of a kept message.
+    pub fn of(message: &'a Arc<Message>) -> Self {
+        let mut publication = Self::new(message.frame(), message.layout(), Path::EMPTY, message.expires_at());
+        publication.kept = Some(Arc::clone(message));
+        publication
+    }
+
+    /// The message, kept: made at most once for all that queue or share it.
+    pub fn kept(&mut self) -> Arc<Message> {
+        let (frame, layout, expires_at) = (self.frame, self.layout, self.expires_at);
+        Arc::clone(self.kept.get_or_insert_with(|| Arc::new(Message::new(frame, layout, expires_at))))
+    }
+
+    /// The packet in another form, made at most once.
+    pub fn encoded<'s>(&mut self, version: Version, with_id: bool, scratch: &'s mut Scratch) -> (&'s [u8], Layout) {
+        let form = usize::from(version == Version::V5) * 2 + usize::from(with_id);
+        let (bytes, layout) = &mut scratch.forms[form];
+        match layout {
+            Some(layout) if self.encoded[form] => (bytes, *layout),
+            Some(_) | None => {
+                bytes.clear();
+                let qos = if with_id { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+                let made = publish::encode(bytes, &self.parts(version, qos, false, &[]));
+                *layout = Some(made);
+                self.encoded[form] = true;
+                (bytes, made)
+            }
+        }
+    }
+
+    /// Appends the packet in the form that one receiver needs.
+    pub fn append(
+        &mut self,
+        form: &Form<'_>,
+        output: &mut Output,
+        pool: &mut Pool,
+        scratch: &mut Scratch,
+    ) -> Result<(), TooLarge> {
+        let with_id = form.qos != Qos::AtMostOnce;
+        if !form.ids.is_empty() && form.version == Version::V5 {
+            return self.append_with_ids(form, output, pool);
+        }
+        let own = self.layout.version() == form.version && (self.layout.qos() != Qos::AtMostOnce) == with_id;
+        let (frame, layout) =
+            if own { (self.frame, self.layout) } else { self.encoded(form.version, with_id, scratch) };
+        if frame.len() > form.maximum_packet_size as usize {
+            return Err(TooLarge);
+        }
+        let bytes = output.buffer(pool);
+        let start = bytes.len();
+        if frame.len() < SHARE_FROM {
+            bytes.extend_from_slice(frame);
+            patch(&mut bytes[start..], layout, form);
+        } else {
+            bytes.extend_from_slice(&frame[..layout.payload_at()]);
+            patch(&mut bytes[start..], layout, form);
+            output.share_payload(self.kept());
+        }
+        Ok(())
+    }
+
+    /// Subscription identifiers differ from receiver to receiver: each gets an encoding of its own.
+    fn append_with_ids(&mut self, form: &Form<'_>, output: &mut Output, pool: &mut Pool) -> Result<(), TooLarge> {
+        let bytes = output.buffer(pool);
+        let start = bytes.len();
+        let layout = publish::encode(bytes, &self.parts(form.version, form.qos, form.retain, form.ids));
+        if bytes.len() - start > form.maximum_packet_size as usize {
+            bytes.truncate(start);
+            return Err(TooLarge);
+        }
+        patch(&mut bytes[start..], layout, form);
+        Ok(())
+    }
+
+    fn parts<'p>(&'p self, version: Version, qos: Qos, retain: bool, subscription_ids: &'p [u32]) -> Parts<'p> {
+        Parts {
+            version,
+            qos,
+            retain,
+            dup: false,
+            // A valid id for now; `patch` writes the receiver's.
+            packet_id: 1,
+            topic: self.layout.topic(self.frame),
+            properties: if version == Version::V5 { self.layout.properties(self.frame) } else { &[] },
+            subscription_ids,
+            payload: self.layout.payload(self.frame),
+        }
+    }
+}
+
+/// Writes flags, packet id and expiry of one delivery over those of the encoding.
+fn patch(packet: &mut [u8], layout: Layout, form: &Form<'_>) {
+    packet[0] = 0x30 | u8::from(form.dup) << 3 | (form.qos as u8) << 1 | u8::from(form.retain);
+    if form.qos != Qos::AtMostOnce {
+        let at = layout.packet_id_at();
+        packet[at..at + 2].copy_from_slice(&form.packet_id.to_be_bytes());
+    }
+    if let (Some(left), Some(at)) = (form.expiry_left, layout.expiry_at()) {
+        packet[at..at + 4].copy_from_slice(&left.to_be_bytes());
+    }
+}

@@ -1,0 +1,238 @@
+//! A PUBLISH from a client, from its first check to its acknowledgement.
+
+use super::Shard;
+use super::publication::Publication;
+use super::read::Next;
+use super::row::{Role, Row};
+use crate::auth;
+use crate::clock::Millis;
+use crate::codec::publish::{self, Layout, Parts};
+use crate::codec::{Error, Qos, Reason, Version};
+use crate::metrics::Dropped;
+use crate::router::{Path, Receiver};
+use crate::session::Arrival;
+use crate::store::Change;
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// At least one receiver took it.
+    Delivered,
+    /// Nobody subscribes to the topic.
+    Nobody,
+    /// The topic name is not valid.
+    Invalid(Error),
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Takes a PUBLISH of a client.
+    #[inline]
+    pub(super) fn publish_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Next {
+        let layout = match publish::layout(packet, version) {
+            Ok(layout) => layout,
+            Err(error) => return self.refuse_packet(slot, error),
+        };
+        if layout.alias() == 0 {
+            return self.publish(slot, version, packet, layout);
+        }
+        // Everything behind this point speaks of whole topics.
+        let mut spelled = std::mem::take(&mut self.spelled);
+        spelled.clear();
+        let next = match self.resolve_alias(slot, packet, layout, &mut spelled) {
+            Ok(layout) => self.publish(slot, version, &spelled, layout),
+            Err(error) => self.refuse_packet(slot, error),
+        };
+        self.spelled = spelled;
+        next
+    }
+
+    fn publish(&mut self, slot: u32, version: Version, packet: &[u8], layout: Layout) -> Next {
+        let qos = layout.qos();
+        let packet_id = layout.packet_id(packet);
+        let topic = layout.topic(packet);
+        if self.congested || self.hold_for_link(topic) {
+            self.pause(slot);
+            return Next::Pause;
+        }
+        self.core.counters.messages_received[qos as usize] += 1;
+        if qos == Qos::ExactlyOnce {
+            match self.receive_qos2(slot, packet_id) {
+                Arrival::New => {}
+                Arrival::Repeat => {
+                    self.answer_publish(slot, version, qos, packet_id, Reason::Success);
+                    return Next::Continue;
+                }
+                Arrival::OverReceiveMaximum => {
+                    let what =
+                        "more QoS 1 and 2 publishes are unacknowledged than the Receive Maximum allows [MQTT-3.3.4-9]";
+                    return self.refuse_packet(slot, Error { reason: Reason::ReceiveMaximumExceeded, what });
+                }
+            }
+        }
+        if topic[0] == b'$' && !self.may_publish(slot, topic) {
+            self.core.counters.drop_message(Dropped::NotAuthorized);
+            // 3.1.1 has no word for it: such a publish is acknowledged and goes nowhere [MQTT-3.3.5-2].
+            let reason = if version == Version::V5 { Reason::NotAuthorized } else { Reason::Success };
+            self.answer_publish(slot, version, qos, packet_id, reason);
+            return Next::Continue;
+        }
+        let expires_at = layout.expiry(packet).map(|seconds| self.core.now + Millis(u64::from(seconds) * 1000));
+        let mut publication = Publication::new(packet, layout, Path::EMPTY, expires_at);
+        let reason = match self.route(Some(slot), &mut publication) {
+            Routed::Delivered => Reason::Success,
+            Routed::Nobody => {
+                self.core.counters.drop_message(Dropped::NoSubscription);
+                if version == Version::V5 { Reason::NoMatchingSubscribers } else { Reason::Success }
+            }
+            Routed::Invalid(error) => return self.refuse_packet(slot, error),
+        };
+        self.answer_publish(slot, version, qos, packet_id, reason);
+        Next::Continue
+    }
+
+    /// Hands a publication to all who subscribe to its topic, and to the retained store if it is to be retained.
+    /// `publisher` is the row of the client that sent it.
+    pub(super) fn route(&mut self, publisher: Option<u32>, publication: &mut Publication<'_>) -> Routed {
+        let topic = publication.layout.topic(publication.frame);
+        let index = &*self.shared.index;
+        let last = publisher.and_then(|slot| self.core.rows.get(slot as usize)).and_then(|row| row.last_route);
+        let entry = match last {
+            Some(entry) if self.cache.still(index, entry as usize, topic) => entry as usize,
+            Some(_) | None => match self.cache.find(index, topic) {
+                Ok(entry) => {
+                    if let Some(row) = publisher.and_then(|slot| self.core.rows.get_mut(slot as usize)) {
+                        row.last_route = Some(entry as u32);
+                    }
+                    entry
+                }
+                Err(error) => return Routed::Invalid(Error::topic_name(error)),
+            },
+        };
+        if publication.layout.retain() {
+            self.retain(publication);
+        }
+        let route = self.cache.entry(entry);
+        if route.is_empty() {
+            return Routed::Nobody;
+        }
+        let core = &mut self.core;
+        // Who sent it, for those that want none of their own messages; only this shard can have that session.
+        let own = publisher.map(|slot| (core.shard, slot));
+        let mut begun: u64 = 0;
+        let mut delivered = false;
+        for (at, receiver) in route.receivers.iter().enumerate() {
+            if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
+                continue;
+            }
+            delivered = true;
+            if receiver.flags.has_ids() {
+                self.ids.clear();
+                self.ids.extend(route.ids_of(at));
+                hand_over(core, *receiver, &self.ids, publication, &mut begun);
+            } else {
+                hand_over(core, *receiver, &[], publication, &mut begun);
+            }
+        }
+        for group in &route.groups {
+            let member = group.choose();
+            delivered = true;
+            match member.id() {
+                Some(id) => hand_over(core, member.receiver, &[id], publication, &mut begun),
+                None => hand_over(core, member.receiver, &[], publication, &mut begun),
+            }
+        }
+        if delivered { Routed::Delivered } else { Routed::Nobody }
+    }
+
+    /// Whether the client of a row may publish to a topic.
+    pub(super) fn may_publish(&self, slot: u32, topic: &[u8]) -> bool {
+        let client = self.core.rows.get(slot as usize).and_then(Row::client);
+        // What is not UTF-8 is refused as such when it is routed.
+        std::str::from_utf8(topic)
+            .is_ok_and(|topic| client.is_some_and(|client| auth::may_publish(&client.identity, topic)))
+    }
+
+    fn receive_qos2(&mut self, slot: u32, packet_id: u16) -> Arrival {
+        let core = &mut self.core;
+        let Some(row) = core.rows.get_mut(slot as usize) else { return Arrival::Repeat };
+        let maximum = match row.version {
+            Version::V4 => u16::MAX,
+            Version::V5 => core.tuning.mqtt.receive_maximum,
+        };
+        let arrival = row.flow.get_or_insert_default().inbound.receive(packet_id, maximum);
+        if arrival == Arrival::New
+            && let Role::Client(client) = &row.role
+            && client.is_persistent()
+        {
+            core.store.write(Change::InboundTaken { client_id: &client.id, packet_id });
+        }
+        arrival
+    }
+
+    /// Writes the packet anew with its topic spelled out and without the alias `[MQTT-3.3.2-7]`.
+    fn resolve_alias(&mut self, slot: u32, packet: &[u8], layout: Layout, out: &mut Vec<u8>) -> Result<Layout, Error> {
+        let invalid = |what| Error { reason: Reason::TopicAliasInvalid, what };
+        let alias = usize::from(layout.alias());
+        let maximum = usize::from(self.core.tuning.mqtt.topic_alias_maximum);
+        let client = self.core.rows.get_mut(slot as usize).and_then(|row| row.client_mut());
+        let Some(client) = client else { return Err(invalid("the connection takes no topic aliases")) };
+        // The maximum told in CONNACK holds for the connection, even if the configuration has changed since.
+        let aliases = client.aliases.get_or_insert_with(|| vec![None; maximum].into_boxed_slice());
+        let Some(entry) = aliases.get_mut(alias - 1) else {
+            return Err(invalid("the topic alias is above the Topic Alias Maximum [MQTT-3.3.2-9]"));
+        };
+        if layout.topic_len() > 0 {
+            let topic = layout.topic(packet);
+            if entry.as_deref() != Some(topic) {
+                *entry = Some(topic.into());
+            }
+        }
+        let Some(topic) = entry else {
+            return Err(Error {
+                reason: Reason::ProtocolError,
+                what: "the topic alias was not set on this connection (section 3.3.4)",
+            });
+        };
+        let mut properties = Vec::new();
+        publish::strip_alias(layout.properties(packet), &mut properties);
+        Ok(publish::encode(
+            out,
+            &Parts {
+                version: layout.version(),
+                qos: layout.qos(),
+                retain: layout.retain(),
+                dup: layout.dup(),
+                packet_id: layout.packet_id(packet),
+                topic,
+                properties: &properties,
+                subscription_ids: &[],
+                payload: layout.payload(packet),
+            },
+        ))
+    }
+}
+
+/// Gives a publication to one receiver: at once on this shard, else by the batch for its shard. `begun` has a bit for
+/// each shard whose batch has the message already.
+#[inline]
+fn hand_over(
+    core: &mut super::deliver::Core,
+    receiver: Receiver,
+    ids: &[u32],
+    publication: &mut Publication<'_>,
+    begun: &mut u64,
+) {
+    if receiver.shard == core.shard {
+        core.deliver(receiver, ids, publication);
+        return;
+    }
+    let batch = &mut core.outboxes[usize::from(receiver.shard)];
+    let bit = 1 << receiver.shard;
+    if *begun & bit == 0 {
+        *begun |= bit;
+        batch.begin(publication);
+    }
+    batch.receiver(receiver, ids.iter().copied());
+}

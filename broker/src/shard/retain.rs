@@ -1,0 +1,31 @@
+//! What is retained, on its way into the store of retained messages.
+
+use super::Shard;
+use super::publication::Publication;
+use crate::metrics::Dropped;
+use crate::retained::Outcome;
+use crate::store::Change;
+
+// === impl Shard ===
+
+impl Shard {
+    /// Retains a publication as the last one of its topic, or removes that if it has no payload `[MQTT-3.3.1-5]`.
+    ///
+    /// It is stored before its receivers are looked up, and who subscribes is in the index before it asks what is
+    /// retained: so nobody misses it, and somebody may see it twice.
+    pub(super) fn retain(&mut self, publication: &mut Publication<'_>) {
+        let topic = publication.layout.topic(publication.frame);
+        let Ok(topic) = std::str::from_utf8(topic) else { return };
+        let message = publication.kept();
+        let kept = match self.shared.retained.set(topic, message.clone(), self.core.now) {
+            Outcome::Stored | Outcome::Replaced => Some(&*message),
+            Outcome::Removed => None,
+            Outcome::Absent => return,
+            Outcome::TooManyMessages | Outcome::TooManyBytes => {
+                self.core.counters.drop_message(Dropped::RetainedFull);
+                return;
+            }
+        };
+        self.core.store.write(Change::Retained { topic, message: kept });
+    }
+}

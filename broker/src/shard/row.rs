@@ -1,0 +1,184 @@
+//! A row of a shard's table: a client's session with or without its connection, a link, or a link's connection.
+
+use std::task::Waker;
+
+use hashbrown::HashMap;
+
+use super::guard::ConnectionGuard;
+use super::link::LinkRow;
+use super::output::Output;
+use crate::auth::Identity;
+use crate::clock::Millis;
+use crate::codec::Version;
+use crate::link::Conn;
+use crate::message::Message;
+use crate::router::{Presence, ReceiverFlags};
+use crate::session::Flow;
+use crate::topic::Subscription;
+use crate::transport::Transport;
+
+/// One row. What each delivery touches stands first; the rest is behind boxes.
+pub struct Row {
+    /// What waits to be written.
+    pub output: Output,
+    /// Given anew to each row that uses a slot, so that a stale receiver finds nobody.
+    pub epoch: u16,
+    /// The shard's dirty list holds this slot.
+    pub dirty: bool,
+    /// The socket took no more; the waker brings the slot back.
+    pub blocked: bool,
+    /// The socket failed while it was written.
+    pub broken: bool,
+    /// Publishes are not read until other shards, or a link, have room.
+    pub paused: bool,
+    /// Protocol version of the connection, or of the last one.
+    pub version: Version,
+    /// Entry of the route cache that the last publish used.
+    pub last_route: Option<u32>,
+    /// When the last bytes came.
+    pub heard: Millis,
+    /// When the shard's timers will look at this row; [`Millis::NEVER`] if they won't.
+    pub due: Millis,
+    /// The socket; `None` while the client is away.
+    pub connection: Option<Connection>,
+    /// QoS 1 and 2 state, from the first such message on.
+    pub flow: Option<Box<Flow>>,
+    /// What the row is.
+    pub role: Role,
+}
+
+/// What a row is.
+pub enum Role {
+    /// A client's session.
+    Client(Box<Client>),
+    /// A link with another cluster; its connections are rows of their own.
+    Link(Box<LinkRow>),
+    /// A connection of a link.
+    LinkConnection(Box<LinkConnection>),
+}
+
+/// A socket with what has been read but not decoded.
+pub struct Connection {
+    /// The byte stream.
+    pub transport: Transport,
+    /// The incomplete end of the last read; empty and without memory most of the time.
+    pub tail: Vec<u8>,
+    /// Bytes of the packet that `tail` begins, when it is known to be longer than a read buffer.
+    pub need: usize,
+    /// Wakes this row.
+    pub waker: Waker,
+    /// Counts the connection at its listener while it lives.
+    pub _guard: Option<ConnectionGuard>,
+}
+
+/// The rarely touched part of a client's session.
+pub struct Client {
+    /// Client id.
+    pub id: Box<str>,
+    /// Who it proved to be.
+    pub identity: Identity,
+    /// Subscriptions as made, by filter and group.
+    pub subscriptions: HashMap<Subscription, SubscriptionState>,
+    /// Will Message of the connection, until it is published or deleted.
+    pub will: Option<Box<Will>>,
+    /// Seconds that the session outlives its connection; `u32::MAX`: for ever `[MQTT-3.1.2-23]`.
+    pub expiry: u32,
+    /// Seconds; 0: none.
+    pub keep_alive: u16,
+    /// Receive Maximum of the client.
+    pub receive_maximum: u16,
+    /// Maximum Packet Size of the client, in bytes.
+    pub maximum_packet_size: u32,
+    /// Whether reason strings may be sent beyond CONNACK, PUBLISH and DISCONNECT `[MQTT-3.1.2-29]`.
+    pub problem_information: bool,
+    /// Topics by alias that the client set on this connection; index 0 is alias 1.
+    pub aliases: Option<Box<[Option<Box<[u8]>>]>>,
+    /// Whether it is on-line, for those that choose among a shared group's members; made with the first such
+    /// subscription.
+    pub presence: Option<Presence>,
+    /// When the will is due, once the connection is gone.
+    pub will_at: Option<Millis>,
+    /// When the session ends, once the connection is gone.
+    pub ends_at: Option<Millis>,
+}
+
+/// How one subscription delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionState {
+    /// Granted QoS and flags.
+    pub flags: ReceiverFlags,
+    /// Subscription Identifier.
+    pub id: Option<u32>,
+}
+
+/// A Will Message: kept as the PUBLISH that it becomes.
+pub struct Will {
+    /// The publication, without expiry: that counts from its publishing.
+    pub message: Message,
+    /// Will Delay Interval, seconds.
+    pub delay: u32,
+    /// Message Expiry Interval, seconds.
+    pub expiry: Option<u32>,
+}
+
+/// The connection of a link.
+pub struct LinkConnection {
+    /// Row of the link.
+    pub link: u32,
+    /// Epoch of that row.
+    pub link_epoch: u16,
+    /// Its name for the link.
+    pub conn: Conn,
+    /// Seconds of silence after which PINGREQ is due (dialled) or the remote is given up (accepted); 0: none.
+    pub keep_alive: u16,
+    /// We dialled it.
+    pub dialled: bool,
+}
+
+// === impl Row ===
+
+impl Row {
+    /// A row without connection.
+    pub fn new(epoch: u16, version: Version, role: Role, now: Millis) -> Self {
+        Self {
+            output: Output::default(),
+            epoch,
+            dirty: false,
+            blocked: false,
+            broken: false,
+            paused: false,
+            version,
+            last_route: None,
+            heard: now,
+            due: Millis::NEVER,
+            connection: None,
+            flow: None,
+            role,
+        }
+    }
+
+    /// The client, if it is one.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.role {
+            Role::Client(client) => Some(client),
+            Role::Link(_) | Role::LinkConnection(_) => None,
+        }
+    }
+
+    /// The client, if it is one.
+    pub fn client_mut(&mut self) -> Option<&mut Client> {
+        match &mut self.role {
+            Role::Client(client) => Some(client),
+            Role::Link(_) | Role::LinkConnection(_) => None,
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Whether the session outlives its connection.
+    pub fn is_persistent(&self) -> bool {
+        self.expiry > 0
+    }
+}

@@ -1,0 +1,161 @@
+//! SUBSCRIBE and UNSUBSCRIBE: into the index, then the answer, then what is retained.
+
+use super::Shard;
+use super::read::Next;
+use super::row::{Role, SubscriptionState};
+use crate::auth;
+use crate::codec::subscribe::{self, Options, RetainHandling, Suback};
+use crate::codec::unsubscribe::{self, Unsuback};
+use crate::codec::{Error, Qos, Reason, Version};
+use crate::router::{Kind, Presence, Receiver, ReceiverFlags, SubscriptionEntry};
+use crate::session::Delivery;
+use crate::store::Change;
+use crate::topic::Subscription;
+
+// === impl Shard ===
+
+impl Shard {
+    /// Takes a SUBSCRIBE.
+    pub(super) fn subscribe_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Result<Next, Error> {
+        let subscribe = subscribe::decode(packet, version)?;
+        let mut reasons = Vec::new();
+        // Filters with what they want of the retained messages; sent after the SUBACK.
+        let mut wanted = Vec::new();
+        for (text, options) in subscribe.filters() {
+            match self.subscribe(slot, text, options, subscribe.subscription_id) {
+                Ok((subscription, existed)) => {
+                    reasons.push(granted(options.qos));
+                    let send = match options.retain_handling {
+                        RetainHandling::Send => true,
+                        RetainHandling::SendIfNew => !existed,
+                        RetainHandling::DoNotSend => false,
+                    };
+                    // A shared subscription gets no retained messages when it is made (section 4.8.2).
+                    if send && !subscription.is_shared() {
+                        wanted.push((subscription, options.qos));
+                    }
+                }
+                Err(error) => reasons.push(error.reason),
+            }
+        }
+        let suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string: None };
+        self.append(slot, |out| subscribe::encode_suback(out, version, &suback));
+        for (subscription, qos) in wanted {
+            self.replay(slot, &subscription, qos, subscribe.subscription_id);
+        }
+        self.tell_links();
+        Ok(Next::Continue)
+    }
+
+    /// Makes or changes one subscription; gives it back with whether it existed.
+    fn subscribe(
+        &mut self,
+        slot: u32,
+        text: &str,
+        options: Options,
+        id: Option<u32>,
+    ) -> Result<(Subscription, bool), Error> {
+        let tuning = std::sync::Arc::clone(&self.core.tuning);
+        let tuning = &tuning.mqtt;
+        let subscription = Subscription::parse(text, tuning.max_topic_levels).map_err(Error::topic_filter)?;
+        let core = &mut self.core;
+        let gone = Error { reason: Reason::Unspecified, what: "the session is gone" };
+        let Some(row) = core.rows.get_mut(slot as usize) else { return Err(gone) };
+        let epoch = row.epoch;
+        let Role::Client(client) = &mut row.role else { return Err(gone) };
+        if !auth::may_subscribe(&client.identity, subscription.filter().as_str()) {
+            return Err(Error { reason: Reason::NotAuthorized, what: "the filter is closed to clients" });
+        }
+        if client.subscriptions.len() >= tuning.max_subscriptions as usize
+            && !client.subscriptions.contains_key(&subscription)
+        {
+            return Err(Error { reason: Reason::QuotaExceeded, what: "the session has `maxSubscriptions` already" });
+        }
+        let flags = ReceiverFlags::new(Kind::Client, options.qos as u8)
+            .with_no_local(options.no_local)
+            .with_retain_as_published(options.retain_as_published);
+        let presence =
+            subscription.is_shared().then(|| client.presence.get_or_insert_with(|| Presence::new(true)).clone());
+        let existed = self.shared.index.subscribe(
+            &subscription,
+            SubscriptionEntry {
+                receiver: Receiver { slot, epoch, shard: core.shard, flags },
+                subscription_id: id,
+                presence,
+            },
+        );
+        let before = client.subscriptions.insert(subscription.clone(), SubscriptionState { flags, id });
+        if before.is_none() {
+            core.counters.subscriptions += 1;
+        }
+        if client.is_persistent() {
+            core.store.write(Change::Subscribed {
+                client_id: &client.id,
+                filter: text,
+                options: options.qos as u8
+                    | u8::from(options.no_local) << 2
+                    | u8::from(options.retain_as_published) << 3,
+                subscription_id: id.unwrap_or(0),
+            });
+        }
+        Ok((subscription, existed))
+    }
+
+    /// Sends the retained messages that match a new subscription.
+    fn replay(&mut self, slot: u32, subscription: &Subscription, granted: Qos, id: Option<u32>) {
+        let retained = self.shared.retained.matching(subscription.filter(), self.core.now);
+        if retained.is_empty() {
+            return;
+        }
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        let subscription_ids: Option<Box<[u32]>> = id.map(|id| [id].into());
+        row.flow.get_or_insert_default().queue.replay(retained.into_iter().map(|kept| Delivery {
+            qos: kept.message.layout().qos().min(granted),
+            message: kept.message,
+            subscription_ids: subscription_ids.clone(),
+            retain: true,
+        }));
+        self.core.pump(slot);
+    }
+
+    /// Takes an UNSUBSCRIBE.
+    pub(super) fn unsubscribe_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Result<Next, Error> {
+        let unsubscribe = unsubscribe::decode(packet, version)?;
+        let mut reasons = Vec::new();
+        for text in unsubscribe.filters() {
+            reasons.push(self.unsubscribe(slot, text));
+        }
+        let reasons = if version == Version::V5 { reasons } else { Vec::new() };
+        let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reasons, reason_string: None };
+        self.append(slot, |out| unsubscribe::encode_unsuback(out, version, &unsuback));
+        self.tell_links();
+        Ok(Next::Continue)
+    }
+
+    fn unsubscribe(&mut self, slot: u32, text: &str) -> Reason {
+        let core = &mut self.core;
+        let subscription = match Subscription::parse(text, core.tuning.mqtt.max_topic_levels) {
+            Ok(subscription) => subscription,
+            Err(error) => return Error::topic_filter(error).reason,
+        };
+        let Some(row) = core.rows.get_mut(slot as usize) else { return Reason::Unspecified };
+        let epoch = row.epoch;
+        let Role::Client(client) = &mut row.role else { return Reason::Unspecified };
+        let Some(state) = client.subscriptions.remove(&subscription) else { return Reason::NoSubscriptionExisted };
+        core.counters.subscriptions -= 1;
+        let receiver = Receiver { slot, epoch, shard: core.shard, flags: state.flags };
+        self.shared.index.unsubscribe(&subscription, receiver);
+        if client.is_persistent() {
+            core.store.write(Change::Unsubscribed { client_id: &client.id, filter: text });
+        }
+        Reason::Success
+    }
+}
+
+fn granted(qos: Qos) -> Reason {
+    match qos {
+        Qos::AtMostOnce => Reason::Success,
+        Qos::AtLeastOnce => Reason::GrantedQos1,
+        Qos::ExactlyOnce => Reason::GrantedQos2,
+    }
+}

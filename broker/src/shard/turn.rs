@@ -1,0 +1,216 @@
+//! One turn of a shard: read what is ready, take what others sent, do what is due, hand over, write each output once.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::batch::Step;
+use super::control::{Control, Report};
+use super::inbox::{HandOver, LANE_BYTES_MAX};
+use super::publication::Publication;
+use super::{Shard, Tuning, linger};
+use crate::clock::{Millis, UnixSeconds};
+use crate::codec::Reason;
+use crate::metrics::Closed;
+use crate::store::Commit;
+
+/// Memory that an empty batch may keep.
+const BATCH_KEEP: usize = 1 << 20;
+/// Longest time between two turns of a shard that has nothing to do.
+const IDLE: Millis = Millis(60_000);
+
+/// Runs the turns of a shard until it is told to stop; to be spawned unconstrained on a current_thread runtime.
+pub async fn serve(mut shard: Shard) {
+    let start = Instant::now() - shard.shared.clock.now().duration();
+    let mut sleep = pin!(sleep_until(start + IDLE.duration()));
+    let mut woken = Vec::new();
+    poll_fn(|cx| {
+        shard.ready.set_task(cx.waker());
+        shard.turn(&mut woken);
+        if shard.stopping {
+            return Poll::Ready(());
+        }
+        if !shard.again.is_empty() || !shard.core.dirty.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        let now = shard.core.now;
+        let due = shard.timers.next().unwrap_or(now + IDLE).clamp(now + Millis(1), now + IDLE);
+        let at = start + due.duration();
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+// === impl Shard ===
+
+impl Shard {
+    fn turn(&mut self, woken: &mut Vec<u32>) {
+        self.core.now = self.shared.clock.now();
+        self.core.counters.turns += 1;
+        self.ready.take(woken);
+        woken.append(&mut self.again);
+        for slot in woken.drain(..) {
+            if self.bury(slot) {
+                continue;
+            }
+            if self.core.rows.get(slot as usize).is_some_and(|row| row.blocked) {
+                self.unblock(slot);
+            }
+            self.readable(slot);
+        }
+        if self.shared.inboxes[usize::from(self.core.shard)].take_pending() {
+            self.take_batches();
+            self.take_control();
+        }
+        if self.timers.next().is_some_and(|at| at <= self.core.now) {
+            self.run_timers();
+        }
+        self.end_links_turn();
+        // Others work on what they get while we write our own sockets.
+        self.hand_over();
+        match self.core.store.commit() {
+            Commit::Durable => self.flush_dirty(),
+            // Nothing leaves before it is durable; the store nudges the shard when it is.
+            Commit::Pending(_) => {}
+        }
+    }
+
+    /// Takes what other shards routed to rows of this one. Nothing here is sent to another shard, so shards can't wait
+    /// for each other in a circle.
+    fn take_batches(&mut self) {
+        let own = usize::from(self.core.shard);
+        let mut batch = std::mem::take(&mut self.spare);
+        for from in (0..self.shared.inboxes.len()).filter(|from| *from != own) {
+            if self.shared.inboxes[own].take_batch(from, &mut batch) {
+                self.shared.inboxes[from].ready().nudge();
+            }
+            for step in batch.steps() {
+                let item = match step {
+                    Step::Message(item) => item,
+                    Step::Barrier(barrier) => {
+                        self.core.barriers_passed.push(barrier);
+                        continue;
+                    }
+                };
+                let mut publication = Publication::new(item.frame, item.layout, item.path, item.expires_at);
+                publication.qos = item.qos;
+                let mut ids = item.ids;
+                for (at, receiver) in item.receivers.iter().enumerate() {
+                    let mine = ids.iter().take_while(|(index, _)| *index as usize == at).count();
+                    let (own, rest) = ids.split_at(mine);
+                    ids = rest;
+                    if own.is_empty() {
+                        self.core.deliver(*receiver, &[], &mut publication);
+                    } else {
+                        self.ids.clear();
+                        self.ids.extend(own.iter().map(|(_, id)| *id));
+                        self.core.deliver(*receiver, &self.ids, &mut publication);
+                    }
+                }
+            }
+            batch.clear(BATCH_KEEP);
+        }
+        self.spare = batch;
+        self.pass_barriers();
+    }
+
+    fn hand_over(&mut self) {
+        let own = usize::from(self.core.shard);
+        let mut congested = false;
+        for to in (0..self.shared.inboxes.len()).filter(|to| *to != own) {
+            let batch = &mut self.core.outboxes[to];
+            if batch.is_empty() {
+                continue;
+            }
+            if self.shared.inboxes[to].hand_over(own, batch) == HandOver::Full {
+                congested |= batch.size() > LANE_BYTES_MAX;
+            }
+        }
+        if self.congested && !congested {
+            self.resume_paused();
+        }
+        self.congested = congested;
+    }
+
+    fn take_control(&mut self) {
+        for control in self.shared.inboxes[usize::from(self.core.shard)].take_control() {
+            match control {
+                Control::Attach(attach) if self.stopping => linger::refuse_attach(*attach),
+                Control::Attach(attach) => self.attach(*attach),
+                Control::AttachLink(attach) => self.attach_link(*attach),
+                Control::DialFailed { link, error } => self.dial_failed(&link, error),
+                Control::Barrier { shard, barrier } => {
+                    self.core.outboxes[usize::from(shard)].barrier(barrier);
+                }
+                Control::Mark(mark) => self.mark_links(&mark),
+                Control::InterestChanged => self.update_interest(),
+                Control::Pressure => self.resume_paused(),
+                Control::Tuning(tuning) => self.retune(tuning),
+                Control::Links(links) => self.configure_links(links),
+                Control::DropUsers(stays) => self.drop_users(&*stays),
+                Control::Report(answer) => {
+                    // Who asked may have given up.
+                    let _ = answer.send(self.report());
+                }
+                Control::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn count_queued(&mut self) {
+        let (mut messages, mut bytes) = (0, 0);
+        for (_, row) in &self.core.rows {
+            if let Some(flow) = &row.flow {
+                messages += flow.queue.len() as u64;
+                bytes += flow.queue.bytes() as u64;
+            }
+        }
+        self.core.counters.queued_messages = messages;
+        self.core.counters.queued_bytes = bytes;
+    }
+
+    fn retune(&mut self, tuning: std::sync::Arc<Tuning>) {
+        self.core.tuning = tuning;
+    }
+
+    fn drop_users(&mut self, stays: &(dyn Fn(Option<&str>) -> bool + Send + Sync)) {
+        let rows = self.core.rows.iter();
+        let gone: Vec<u32> = rows
+            .filter(|(_, row)| row.connection.is_some())
+            .filter(|(_, row)| row.client().is_some_and(|client| !stays(client.identity.user.as_deref())))
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in gone {
+            let what = "the user was removed or its password changed";
+            self.disconnect(slot, Closed::Administrative, Reason::AdministrativeAction, what);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.shut_links();
+        let online = self.core.rows.iter().filter(|(_, row)| row.connection.is_some());
+        let online: Vec<u32> = online.map(|(slot, _)| slot as u32).collect();
+        for slot in online {
+            self.disconnect(slot, Closed::Shutdown, Reason::ServerShuttingDown, "the node is stopping");
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        if self.core.shard == 0 {
+            self.shared.retained.expire(self.core.now);
+        }
+        self.count_queued();
+        self.shared.board.publish(usize::from(self.core.shard), &self.core.counters);
+        let (now, unix) = (self.core.now.duration(), UnixSeconds::now().0);
+        Report { links: self.links.iter().filter_map(|slot| self.link_status(*slot, now, unix)).collect() }
+    }
+}
