@@ -9,8 +9,9 @@ use super::{Filter, filter::levels};
 
 /// A multiset of filters and its minimal cover: the members that no other member covers.
 ///
-/// `#` and `+/#` match the same names, so both count as `#`. A change costs a walk along the filters that overlap it, not
-/// one over all.
+/// `+/#` counts as `#` and `/+/#` as `/#`, for they match the same names. To add a filter costs a walk along the filters that cover it
+/// and the members that it covers; to remove a member, a walk along all filters that it covered alone or with others. No
+/// change walks over filters that have nothing to do with it.
 #[derive(Debug, Default)]
 pub struct Cover {
     /// The filters by level; the root is the first, once there is one.
@@ -96,7 +97,7 @@ impl Cover {
 
     /// Adds a filter once more.
     pub fn add(&mut self, filter: Filter) -> Delta {
-        let filter = canonical(filter);
+        let filter = filter.shortest();
         let pattern = Pattern::of(&filter);
         let path = self.make_path(&pattern);
         let slot = self.slot(&path, &pattern);
@@ -118,7 +119,7 @@ impl Cover {
 
     /// Takes a filter away once; without effect when it is not there.
     pub fn remove(&mut self, filter: &Filter) -> Delta {
-        let filter = canonical(filter.clone());
+        let filter = filter.clone().shortest();
         let pattern = Pattern::of(&filter);
         let Some(path) = self.path(&pattern) else { return Delta::default() };
         let Some(entry) = self.slot(&path, &pattern) else { return Delta::default() };
@@ -137,6 +138,12 @@ impl Cover {
         }
         self.prune(&path, &pattern);
         Delta { added, removed: if was_member { vec![filter] } else { Vec::new() } }
+    }
+
+    /// Whether every node but the root was given back.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.nodes.len() <= self.free.len() + 1
     }
 
     /// The nodes from the root along the levels of a filter.
@@ -217,7 +224,7 @@ impl Cover {
         let mut open = vec![(ROOT, 0)];
         while let Some((at, depth)) = open.pop() {
             let node = &self.nodes[at];
-            if other(&node.hash) && !(depth == 0 && pattern.is_dollar()) {
+            if other(&node.hash) {
                 return true;
             }
             match pattern.levels.get(depth) {
@@ -258,7 +265,7 @@ impl Cover {
                 continue;
             }
             let [here, hash] = pattern.entries(node, depth);
-            if node.hash.is_some() && !(depth == 0 && pattern.is_dollar()) {
+            if node.hash.is_some() {
                 found.extend(hash.map(|entry| entry.filter.clone()));
                 continue;
             }
@@ -273,7 +280,7 @@ impl Cover {
         found
     }
 
-    /// The children of a node that match at least what a level matches: itself, and `+` [MQTT-4.7.2-1].
+    /// The children of a node that match at least what a level matches: that level, and `+` [MQTT-4.7.2-1].
     fn wider(&self, at: usize, depth: usize, level: &str) -> impl Iterator<Item = usize> {
         let children = &self.nodes[at].children;
         let same = children.get(level);
@@ -291,11 +298,6 @@ impl<'a> Pattern<'a> {
         Pattern { filter, levels, hash }
     }
 
-    /// Whether no filter covers it that begins with a wildcard.
-    fn is_dollar(&self) -> bool {
-        self.filter.as_str().starts_with('$')
-    }
-
     /// What the filter covers of a node that it leads to.
     fn entries<'n>(&self, node: &'n Node, depth: usize) -> [Option<&'n Entry>; 2] {
         let all = self.hash && depth >= self.levels.len();
@@ -311,7 +313,8 @@ impl<'a> Pattern<'a> {
             None if self.hash => Some((Bound::Unbounded, Bound::Unbounded)),
             None => None,
         };
-        let hidden = depth == 0 && !self.is_dollar();
+        // Wildcards at the first level do not match what begins with `$` [MQTT-4.7.2-1].
+        let hidden = depth == 0 && self.levels[0] == "+";
         let children = bounds.map(|bounds| node.children.range::<str, _>(bounds)).into_iter().flatten();
         children.map(|(level, &child)| (&**level, child)).filter(move |(level, _)| !(hidden && level.starts_with('$')))
     }
@@ -330,9 +333,4 @@ pub fn digest(filter: &str) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
     hash ^ (hash >> 33)
-}
-
-/// One text for the filters that match the same names.
-fn canonical(filter: Filter) -> Filter {
-    if filter.as_str() == "+/#" { Filter::parse("#", 1).expect("# is a filter of one level") } else { filter }
 }

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use super::name::{LENGTH_MAX, TopicError, check_length};
+use super::name::{TopicError, check_length};
 
 /// A valid topic filter. A clone shares the text; equality, order and hash are those of the text.
 ///
-/// Of all texts only `#` and `+/#` differ and match the same names.
+/// Texts that differ match different names, with two exceptions: `#` matches what `+/#` does, and `/#` what `/+/#` does,
+/// because a name has at least one character.
 #[derive(Clone)]
 pub struct Filter {
     text: Arc<str>,
@@ -41,7 +42,7 @@ impl Filter {
 
     /// The levels, wildcards included: `a/+/#` has `a`, `+` and `#`.
     pub fn levels(&self) -> impl DoubleEndedIterator<Item = &str> {
-        levels(&self.text)
+        self.text.split('/')
     }
 
     /// How many levels there are, 1 or more.
@@ -54,6 +55,16 @@ impl Filter {
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         self.exact
+    }
+
+    /// The shorter text where two match the same names: `#` for `+/#`, `/#` for `/+/#`.
+    #[must_use]
+    pub(super) fn shortest(self) -> Filter {
+        match &*self.text {
+            "+/#" => Filter { text: Arc::from("#"), level_count: 1, exact: false },
+            "/+/#" => Filter { text: Arc::from("/#"), level_count: 2, exact: false },
+            _ => self,
+        }
     }
 
     /// Whether the filter matches a topic name, which must be valid.
@@ -71,12 +82,8 @@ impl Filter {
         if hides(self, other) {
             return false;
         }
-        // The one pair of unlike levels that match the same names: every name has a first level.
-        if &*self.text == "+/#" && &*other.text == "#" {
-            return true;
-        }
-        let mut theirs = other.levels();
-        for ours in self.levels() {
+        let mut theirs = levels(&other.text);
+        for ours in levels(&self.text) {
             if ours == "#" {
                 return true;
             }
@@ -90,7 +97,7 @@ impl Filter {
     }
 
     /// The filter that matches exactly the names that both match; nothing when there is no such name, or when all of
-    /// them would be matched by a filter only that is longer than 65,535 bytes.
+    /// them would be matched by a filter only that has more than 65,535 bytes or levels.
     #[must_use]
     pub fn intersect(&self, other: &Filter) -> Option<Filter> {
         if self.covers(other) {
@@ -103,7 +110,7 @@ impl Filter {
             return None;
         }
         let mut text = String::with_capacity(self.text.len().max(other.text.len()));
-        let (mut a, mut b) = (self.levels(), other.levels());
+        let (mut a, mut b) = (levels(&self.text), levels(&other.text));
         loop {
             let level = match (a.next(), b.next()) {
                 (None, None) => break,
@@ -128,12 +135,8 @@ impl Filter {
             join(&mut text, level);
         }
         text.pop(); // the last separator
-        if text.len() > LENGTH_MAX {
-            return None;
-        }
-        let level_count = levels(&text).count() as u32;
-        let exact = !text.bytes().any(|byte| byte == b'+' || byte == b'#');
-        Some(Filter { text: Arc::from(text), level_count, exact })
+        let (level_count, exact) = check_filter(&text, u16::MAX).ok()?;
+        Some(Filter { text: Arc::from(text), level_count, exact }.shortest())
     }
 }
 
@@ -184,8 +187,14 @@ impl fmt::Display for Filter {
 
 // === functions ===
 
-/// The levels of a name or filter.
-pub fn levels(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+/// The levels of a filter, of the longer text where two match the same names: there a `#` never stands for the parent of
+/// its level, as no name is empty, and so levels compare one by one.
+pub fn levels(text: &str) -> impl Iterator<Item = &str> {
+    let text = match text {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        other => other,
+    };
     text.split('/')
 }
 

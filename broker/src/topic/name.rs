@@ -77,7 +77,7 @@ impl TopicError {
             TopicError::TooManyLevels => "the topic has more levels than this broker allows",
             TopicError::NotUtf8 => "a topic must be well-formed UTF-8 [MQTT-1.5.4-1]",
             TopicError::Nul => "a topic must not contain U+0000 [MQTT-4.7.3-2]",
-            TopicError::WildcardInName => "a topic name must not contain the wildcards + and # [MQTT-4.7.1-1]",
+            TopicError::WildcardInName => "a topic name must not contain the wildcards + and # [MQTT-3.3.2-2]",
             TopicError::WildcardInLevel => "a wildcard must be the only character of its level [MQTT-4.7.1-2]",
             TopicError::HashNotLast => "the wildcard # must be the last level of a filter [MQTT-4.7.1-1]",
             TopicError::ShareNameEmpty => "a share name must have at least one character [MQTT-4.8.2-1]",
