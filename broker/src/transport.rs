@@ -43,8 +43,8 @@ impl Transport {
     pub fn detach(self) -> io::Result<Detached> {
         let (socket, tls) = match self {
             Self::Tcp(stream) => (stream, None),
-            Self::TlsServer(mut tls) => (tls.get_mut().0.take()?, Some(TlsState::Server(tls))),
-            Self::TlsClient(mut tls) => (tls.get_mut().0.take()?, Some(TlsState::Client(tls))),
+            Self::TlsServer(mut tls) => (tls.get_mut().0.take_out()?, Some(TlsState::Server(tls))),
+            Self::TlsClient(mut tls) => (tls.get_mut().0.take_out()?, Some(TlsState::Client(tls))),
         };
         Ok(Detached { socket: socket.into_std()?, tls })
     }
@@ -147,7 +147,7 @@ impl Movable {
         self.0.as_ref().ok_or_else(moved_away)
     }
 
-    fn take(&mut self) -> io::Result<TcpStream> {
+    fn take_out(&mut self) -> io::Result<TcpStream> {
         self.0.take().ok_or_else(moved_away)
     }
 
@@ -218,3 +218,6 @@ impl Detached {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
