@@ -7,6 +7,8 @@ pub struct LaneIn {
     epoch: u64,
     /// The place up to which all was taken, or was dropped by the sender.
     taken: u64,
+    /// The same, as far as it would outlive us.
+    durable: u64,
 }
 
 /// What to do with a batch.
@@ -27,7 +29,7 @@ impl LaneIn {
     pub fn is_renewed(&mut self, epoch: u64) -> bool {
         let renewed = self.epoch != epoch;
         if renewed {
-            *self = Self { epoch, taken: 0 };
+            *self = Self { epoch, taken: 0, durable: 0 };
         }
         renewed
     }
@@ -54,6 +56,13 @@ impl LaneIn {
         self.taken = sequence;
     }
 
+    /// What was taken up to this place in this life of the lane is durable.
+    pub fn made_durable(&mut self, epoch: u64, sequence: u64) {
+        if self.epoch == epoch {
+            self.durable = self.durable.max(sequence);
+        }
+    }
+
     /// The life of the lane.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -62,6 +71,11 @@ impl LaneIn {
     /// The place up to which all was taken.
     pub fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// The place up to which all was taken and is durable: what the sender may forget.
+    pub fn durable(&self) -> u64 {
+        self.durable
     }
 }
 

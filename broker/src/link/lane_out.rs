@@ -16,9 +16,11 @@ pub struct LaneOut<S> {
     /// The life of this lane: new whenever its spool begins anew.
     epoch: u64,
     /// Grows until it is full or can be sent.
-    open: Chunk,
+    pub(super) open: Chunk,
     /// Marks that come before the next message.
-    marks: Marks,
+    pub(super) marks: Marks,
+    /// All marks that were ever put, for a receiver that forgot them.
+    marked: Marks,
     spool: S,
     /// Place of the last sealed chunk.
     sealed: u64,
@@ -58,6 +60,7 @@ impl<S: Spool> LaneOut<S> {
             epoch,
             open: Chunk::new(number, Vec::new()),
             marks: Marks::default(),
+            marked: Marks::default(),
             spool,
             sealed: 0,
             durable: 0,
@@ -79,6 +82,7 @@ impl<S: Spool> LaneOut<S> {
     /// What follows is routed by this version at least. The mark travels before the next message, or alone.
     pub fn mark(&mut self, mark: &Mark) {
         self.marks.put(mark);
+        self.marked.put(mark);
     }
 
     /// Appends a record of at most this length that `write` writes.
@@ -101,6 +105,9 @@ impl<S: Spool> LaneOut<S> {
     /// The lane goes on over a connection whose other side has taken all up to here.
     pub fn begin(&mut self, taken: u64, released: impl FnMut(u32)) {
         let taken = taken.min(self.sealed);
+        if taken < self.acknowledged {
+            self.marks = self.marked.clone();
+        }
         self.release(taken, released);
         self.floor = taken;
         self.sent = self.acknowledged;

@@ -14,6 +14,7 @@ use super::policy::Verdict;
 use super::record::{Record, Records};
 use super::refusal::{Refusal, Why};
 use super::spool::Spool;
+use super::syncing::Taken;
 use crate::codec::publish::Layout;
 use crate::router::Path;
 
@@ -57,6 +58,7 @@ impl<S: Spool> Link<S> {
             self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
             return;
         };
+        let epoch = lane.epoch();
         let offer = if head.lane == LANE_LOSSY {
             lane.offer_lossy(head.sequence)
         } else {
@@ -84,7 +86,8 @@ impl<S: Spool> Link<S> {
             }
         }
         if let Some(packet_id) = incoming.packet_id {
-            self.syncing.acknowledge(conn, packet_id);
+            let Head { lane, sequence, .. } = head;
+            self.syncing.taken(Taken { conn, packet_id, node, lane, epoch, sequence });
         }
     }
 

@@ -123,9 +123,12 @@ impl<S: Spool> Link<S> {
     pub fn synced(&mut self, out: &mut impl Outlet, token: u64) {
         while let Some(group) = self.syncing.done(token) {
             self.messages.made_durable(group.sealed);
-            for (conn, packet_id) in group.acknowledgements {
-                if self.connection(conn).is_some() {
-                    out.acknowledge(conn, packet_id);
+            for batch in group.taken {
+                if let Some(lane) = self.source(&batch.node).and_then(|source| source.lane(batch.lane)) {
+                    lane.made_durable(batch.epoch, batch.sequence);
+                }
+                if self.connection(batch.conn).is_some() {
+                    out.acknowledge(batch.conn, batch.packet_id);
                 }
             }
             if !group.applied.is_empty() {

@@ -50,7 +50,12 @@ impl<S: Spool> Link<S> {
 
     /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
     pub fn is_in_sync(&self) -> bool {
-        let told = self.wanted.version();
+        let told = (self.wanted.version(), self.wanted.digest());
+        self.is_marked() && self.active_connection().is_some_and(|connection| connection.held == told)
+    }
+
+    /// The remote routes by what we want now, by what it says of its lane.
+    pub(super) fn is_marked(&self) -> bool {
         let Some(connection) = self.active_connection() else { return false };
         let marked = self
             .sources
@@ -58,7 +63,7 @@ impl<S: Spool> Link<S> {
             .find(|source| source.node == connection.node)
             .map(|source| source.marks.get(&self.local.cluster_id, &self.local.node))
             .unwrap_or_default();
-        !self.wanted.has_untold() && marked == told && connection.held == (told, self.wanted.digest())
+        !self.wanted.has_untold() && marked == self.wanted.version()
     }
 
     fn state(&self) -> api::LinkState {

@@ -70,6 +70,9 @@ mod source;
 mod spool;
 mod syncing;
 
+#[cfg(test)]
+mod sim;
+
 pub use greeting::refuse;
 pub use interest_in::FILTERS_MAX;
 pub use link::Link;

@@ -46,10 +46,10 @@ impl Source {
         }
     }
 
-    /// What was taken of its lanes: number, life, place.
+    /// What was taken of its lanes and is durable: number, life, place.
     pub fn taken(&self) -> Vec<(u8, u64, u64)> {
         let lanes = [LANE_MESSAGES, LANE_INTEREST, LANE_LOSSY].into_iter().zip(&self.lanes);
-        lanes.map(|(number, lane)| (number, lane.epoch(), lane.taken())).collect()
+        lanes.map(|(number, lane)| (number, lane.epoch(), lane.durable())).collect()
     }
 
     /// One of its lanes, if there is one of that number.

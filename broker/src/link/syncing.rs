@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use super::marks::Mark;
 use super::outlet::Conn;
@@ -18,11 +19,28 @@ pub struct Syncing {
     barriers: VecDeque<(u64, Vec<Mark>)>,
 }
 
+/// A batch that was taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The connection on which it came, last of all.
+    pub conn: Conn,
+    /// Its packet id there.
+    pub packet_id: NonZeroU16,
+    /// The node that sent it.
+    pub node: Arc<str>,
+    /// Its lane.
+    pub lane: u8,
+    /// The life of that lane.
+    pub epoch: u64,
+    /// Its place there.
+    pub sequence: u64,
+}
+
 /// What one sync makes durable.
 #[derive(Debug, Default)]
 pub struct Group {
     /// Batches that may be acknowledged then.
-    pub acknowledgements: Vec<(Conn, NonZeroU16)>,
+    pub taken: Vec<Taken>,
     /// Versions of the remote's interest that may be marked then.
     pub applied: Vec<Mark>,
     /// Chunks of the lane of messages up to this place may be sent then.
@@ -32,9 +50,9 @@ pub struct Group {
 // === impl Syncing ===
 
 impl Syncing {
-    /// A batch was taken.
-    pub fn acknowledge(&mut self, conn: Conn, packet_id: NonZeroU16) {
-        self.gathered.acknowledgements.push((conn, packet_id));
+    /// A batch was taken, now or before.
+    pub fn taken(&mut self, batch: Taken) {
+        self.gathered.taken.push(batch);
     }
 
     /// A version of interest is routed by.
@@ -51,7 +69,7 @@ impl Syncing {
     pub fn ask(&mut self) -> Option<u64> {
         let already = self.asked.back().map_or(0, |(_, group)| group.sealed);
         let group = &self.gathered;
-        if group.acknowledgements.is_empty() && group.applied.is_empty() && group.sealed <= already {
+        if group.taken.is_empty() && group.applied.is_empty() && group.sealed <= already {
             return None;
         }
         self.tokens += 1;

@@ -1,0 +1,127 @@
+//! The simulation: whole links between small nodes, over a network that fails, from a seed.
+//!
+//! A failure prints the seed and what happened before. `SEED=n cargo test -p tombolo-broker link::sim -- one_schedule`
+//! runs that schedule alone; `SCHEDULES=n` runs so many of each kind.
+
+mod checks;
+mod network;
+mod node;
+mod plan;
+mod random;
+mod routing;
+mod store;
+mod trouble;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tombolo_broker_api::{ByteSize, Seconds, Spool, WhenFull};
+
+use plan::{Dials, Plan, Sabotage};
+use world::World;
+
+fn schedules(default: u64) -> u64 {
+    std::env::var("SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn run(plan: &Plan, seed: u64) -> Result<World, String> {
+    let mut world = World::new(plan.clone(), seed);
+    match catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(()) => Ok(world),
+        Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned())),
+    }
+}
+
+/// Runs so many schedules of a plan.
+fn holds(name: &str, plan: &Plan, count: u64) {
+    let first = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let seeds = first.map_or(0..schedules(count), |seed| seed..seed + 1);
+    let (mut delivered, mut batches) = (0, 0);
+    for seed in seeds.clone() {
+        match run(plan, seed) {
+            Ok(world) => {
+                delivered +=
+                    world.nodes.iter().flat_map(|n| n.subscribers.values()).map(|s| s.log.len()).sum::<usize>();
+                batches += world.batches;
+            }
+            Err(why) => panic!("{name}, SEED={seed}:\n{why}"),
+        }
+    }
+    println!("{name}: {} schedules, {batches} batches, {delivered} messages in the logs", seeds.count());
+    assert!(delivered > 0, "a simulation that delivers nothing proves nothing");
+}
+
+/// The first seed at which a broken rule is found.
+fn finds(sabotage: Sabotage, plan: Plan) {
+    let plan = Plan { sabotage: Some(sabotage), ..plan };
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..2000).find(|seed| run(&plan, *seed).is_err());
+    let _ = std::panic::take_hook();
+    println!("{sabotage:?} is found by seed {found:?}");
+    assert!(found.is_some(), "{sabotage:?} is not found");
+}
+
+#[test]
+fn two_clusters_that_dial_each_other_lose_nothing_and_double_nothing() {
+    holds("pair", &Plan::pair(), 1500);
+}
+
+#[test]
+fn one_side_that_dials_is_enough_for_both_directions() {
+    holds("one-sided", &Plan { links: vec![(0, 1, Dials::First)], ..Plan::pair() }, 1000);
+}
+
+#[test]
+fn a_store_in_memory_is_enough_while_no_node_dies() {
+    holds("memory", &Plan { durable: false, restarts: 0, cuts: 8, ..Plan::pair() }, 1000);
+}
+
+#[test]
+fn a_node_in_memory_that_dies_is_linked_again() {
+    holds("memory, deaths", &Plan { durable: false, restarts: 4, ..Plan::pair() }, 500);
+}
+
+#[test]
+fn three_clusters_in_a_ring_get_each_message_once() {
+    let links = vec![(0, 1, Dials::Both), (1, 2, Dials::First), (2, 0, Dials::First)];
+    holds("ring", &Plan { clusters: 3, links, ..Plan::pair() }, 300);
+}
+
+#[test]
+fn three_clusters_in_a_ring_with_transit_make_no_loop() {
+    let links = vec![(0, 1, Dials::Both), (1, 2, Dials::First), (2, 0, Dials::First)];
+    holds("ring with transit", &Plan { clusters: 3, links, max_hops: 3, reconfigurations: 0, ..Plan::pair() }, 300);
+}
+
+#[test]
+fn a_small_spool_stays_small_whatever_its_policy() {
+    for when_full in [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Backpressure] {
+        let spool = Spool { max_bytes: ByteSize(600), max_age: Seconds(2), when_full, max_bytes_qos0: ByteSize(300) };
+        holds(&format!("small spool, {when_full:?}"), &Plan { spool, messages: 300, ..Plan::pair() }, 300);
+    }
+}
+
+#[test]
+fn long_schedules_hold_too() {
+    let plan = Plan {
+        active: Duration::from_secs(60),
+        messages: 1000,
+        subscriptions: 100,
+        cuts: 30,
+        restarts: 12,
+        reconfigurations: 15,
+        ..Plan::pair()
+    };
+    holds("long", &plan, 60);
+}
+
+#[test]
+fn broken_rules_are_found() {
+    let crashes = Plan { restarts: 4, ..Plan::pair() };
+    finds(Sabotage::DurableTooEarly, crashes.clone());
+    finds(Sabotage::ForgetTaken, crashes);
+    finds(Sabotage::ResendWithHole, Plan::pair());
+    finds(Sabotage::BarrierTooEarly, Plan::pair());
+    finds(Sabotage::ForgetInterest, Plan::pair());
+}

@@ -1,0 +1,142 @@
+//! What a schedule is made of: clusters, links, loads and faults.
+
+use std::time::Duration;
+
+use tombolo_broker_api as api;
+
+use crate::link::{Local, Route, Settings};
+use crate::topic::Filter;
+
+/// A schedule's ingredients; the seed does the rest.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Number of clusters, of one node each.
+    pub clusters: usize,
+    /// Pairs of clusters that are linked, and who dials: the first, or both.
+    pub links: Vec<(usize, usize, Dials)>,
+    /// Links that a message may cross.
+    pub max_hops: u8,
+    /// How long faults, publishers and subscribers go on.
+    pub active: Duration,
+    /// Messages published in that time.
+    pub messages: usize,
+    /// Changes of subscriptions in that time.
+    pub subscriptions: usize,
+    /// Cuts and black holes in that time.
+    pub cuts: usize,
+    /// Restarts of a node in that time; what was synced survives.
+    pub restarts: usize,
+    /// Changes of settings in that time.
+    pub reconfigurations: usize,
+    /// State is synced with a delay; else it is as good as durable at once.
+    pub durable: bool,
+    /// Bounds of every spool.
+    pub spool: api::Spool,
+    /// Filters that every link receives.
+    pub receive: &'static str,
+    /// What is broken on purpose, to see that it is found.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Who dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dials {
+    /// The first of the pair.
+    First,
+    /// Both.
+    Both,
+}
+
+/// A rule that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The store says that all is durable long before it is.
+    DurableTooEarly,
+    /// The receiver forgets at a restart what it took.
+    ForgetTaken,
+    /// A batch is lost on the way, and the next one says that there was none.
+    ResendWithHole,
+    /// Barriers pass before the messages they stand behind.
+    BarrierTooEarly,
+    /// Interest is forgotten when the last connection breaks.
+    ForgetInterest,
+}
+
+/// Topics that are published to.
+pub const TOPICS: [&str; 6] = ["t/0", "t/1", "t/2", "x/y", "x/z/w", "q"];
+
+/// Filters that are subscribed to.
+pub const FILTERS: [&str; 10] = ["t/0", "t/1", "t/+", "t/#", "#", "x/y", "+/y", "x/#", "+/+/w", "q"];
+
+// === impl Plan ===
+
+impl Plan {
+    /// Two clusters that dial each other, with all kinds of trouble.
+    pub fn pair() -> Self {
+        Self {
+            clusters: 2,
+            links: vec![(0, 1, Dials::Both)],
+            max_hops: 1,
+            active: Duration::from_secs(8),
+            messages: 120,
+            subscriptions: 16,
+            cuts: 4,
+            restarts: 2,
+            reconfigurations: 2,
+            durable: true,
+            spool: api::Spool::default(),
+            receive: "#",
+            sabotage: None,
+        }
+    }
+
+    /// True if nothing may be lost: the spools are large, and what dies has a disk.
+    pub fn is_lossless(&self) -> bool {
+        self.spool == api::Spool::default() && (self.durable || self.restarts == 0)
+    }
+
+    /// Bytes that a spool may hold beyond its bound: a message that came when it was not quite full.
+    pub fn overrun(&self) -> u64 {
+        match self.spool.when_full {
+            api::WhenFull::DropOldest | api::WhenFull::DropNewest => 600,
+            api::WhenFull::Backpressure => 4000,
+        }
+    }
+
+    /// The settings of a link of this plan, before any reconfiguration.
+    pub fn settings(&self, local: usize, remote: usize) -> Settings {
+        Settings {
+            name: format!("{local}-{remote}").into(),
+            remote_cluster: format!("cluster-{remote}").into(),
+            remote_cluster_id: None,
+            enabled: true,
+            receive: vec![route(&[self.receive], &[])],
+            send: None,
+            max_hops: self.max_hops,
+            spool: self.spool.clone(),
+            window: 4,
+            heartbeat: Duration::from_secs(1),
+        }
+    }
+
+    /// Who a node is in one of its lives.
+    pub fn local(&self, cluster: usize, life: u64) -> Local {
+        Local {
+            cluster_name: format!("cluster-{cluster}").into(),
+            cluster_id: format!("id-{cluster}").into(),
+            node: "node-0".into(),
+            incarnation: life,
+        }
+    }
+}
+
+/// A route with these filters, of any QoS.
+pub fn route(filters: &[&str], except: &[&str]) -> Route {
+    let parse = |texts: &[&str]| texts.iter().map(|text| filter(text)).collect();
+    Route { filters: parse(filters), except: parse(except), max_qos: crate::codec::Qos::ExactlyOnce }
+}
+
+/// A filter from its text.
+pub fn filter(text: &str) -> Filter {
+    Filter::parse(text, 16).expect("the filters of the simulation are filters")
+}

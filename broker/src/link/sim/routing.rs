@@ -1,0 +1,195 @@
+//! How messages go through a node of the simulation: into sessions, into the queues towards links, onto the disk.
+
+use std::time::Duration;
+
+use crate::codec::{Qos, Version};
+use crate::router::{Destination, Origin, Path, may_pass};
+
+use super::node::{Delivered, Publication, Queued, pack, path};
+use super::plan::TOPICS;
+use super::store::Kept;
+use super::world::{Event, World};
+use crate::codec::publish;
+use crate::link::Forward;
+
+/// One message in a subscriber's log: publication, path.
+pub type Got = (usize, Vec<u8>);
+
+// === impl World ===
+
+impl World {
+    /// A client publishes.
+    pub(super) fn publish(&mut self) {
+        let node = self.random.below(self.nodes.len());
+        let topic = *self.random.pick(&TOPICS);
+        let publisher = self.random.below(3);
+        let qos = *self.random.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
+        if self.nodes[node].up && !self.nodes[node].links.iter().any(|side| side.pressure) {
+            self.publish_one(node, publisher, qos, topic);
+        }
+    }
+
+    /// This client publishes this.
+    pub(super) fn publish_one(&mut self, node: usize, publisher: usize, qos: Qos, topic: &'static str) {
+        let before = self.publications.iter().filter(|p| (p.node, p.publisher) == (node, publisher)).count();
+        let publication = self.publications.len();
+        let sequence = before as u32;
+        let message = Publication { node, publisher, sequence, qos, topic, waiting: 0, acknowledged: false };
+        self.publications.push(message.clone());
+        let version = if publication % 4 == 1 { Version::V4 } else { Version::V5 };
+        let mut waiting = 0;
+        for link in 0..self.nodes[node].links.len() {
+            let side = &self.nodes[node].links[link];
+            if side.routes.iter().any(|filter| filter.matches(topic)) {
+                let frame = pack(publication, &message, self.routed_by(node, link), version);
+                waiting += usize::from(qos != Qos::AtMostOnce);
+                self.enqueue(node, link, Queued::Message { publication, frame, version, path: Vec::new() });
+            }
+        }
+        self.publications[publication].waiting = waiting;
+        self.publications[publication].acknowledged = waiting == 0;
+        self.expect(publication);
+        self.tell(|| {
+            format!("publication {publication} of {publisher} at node {node}, {topic}, {qos:?}, to {waiting} links")
+        });
+    }
+
+    /// The version of the remote's interest by which a link routes now.
+    fn routed_by(&self, node: usize, link: usize) -> crate::link::Version {
+        let sources = &self.nodes[node].links[link].link.sources;
+        sources.first().map(|source| source.interest.version()).unwrap_or_default()
+    }
+
+    /// Who must get a publication: whom the remote of its node is known to serve.
+    fn expect(&mut self, publication: usize) {
+        let message = &self.publications[publication];
+        if message.qos == Qos::AtMostOnce || !self.plan.is_lossless() {
+            return;
+        }
+        for side in &self.nodes[message.node].links {
+            let remote = &self.nodes[side.remote];
+            let Some(back) = remote.links.iter().position(|other| other.remote == message.node) else { continue };
+            let settings = remote.links[back].link.settings();
+            let leaves =
+                side.link.settings().send.as_ref().is_none_or(|send| send.iter().any(|r| r.admits(message.topic)));
+            if !leaves || !settings.receive.iter().any(|route| route.admits(message.topic)) {
+                continue;
+            }
+            for (subscriber, session) in &remote.subscribers {
+                if session.established.contains(&back) && session.filter.matches(message.topic) {
+                    self.expected.entry((side.remote, *subscriber)).or_default().insert(publication);
+                }
+            }
+        }
+    }
+
+    /// A message came over a link.
+    pub(super) fn deliver(&mut self, node: usize, link: usize, message: Delivered) {
+        let Delivered { publication, routed_by, qos, path: bytes, frame } = message;
+        let told = self.publications[publication].clone();
+        self.check_delivery(node, link, publication, routed_by, &bytes);
+        let mut got = Vec::new();
+        for (subscriber, session) in &mut self.nodes[node].subscribers {
+            if session.filter.matches(told.topic) {
+                session.log.push((publication, bytes.clone()));
+                got.push(*subscriber);
+            }
+        }
+        self.tell(|| format!("publication {publication} comes to node {node} for {got:?}"));
+        for subscriber in got {
+            self.check_log(node, subscriber);
+        }
+        for other in (0..self.nodes[node].links.len()).filter(|other| *other != link) {
+            let side = &self.nodes[node].links[other];
+            let cluster = side.link.remote_id.clone().unwrap_or_else(|| "".into());
+            let to = Destination::Link { cluster: &cluster, max_hops: self.plan.max_hops };
+            if may_pass(to, Origin::Link(path(&bytes))) && side.routes.iter().any(|filter| filter.matches(told.topic)) {
+                assert_eq!(qos, told.qos, "no route of a transit plan lowers the QoS");
+                let _ = &frame;
+                let frame = pack(publication, &told, self.routed_by(node, other), Version::V5);
+                let path = bytes.clone();
+                self.enqueue(node, other, Queued::Message { publication, frame, version: Version::V5, path });
+            }
+        }
+    }
+
+    /// Puts something into the queue that leads from the other shards to a link's.
+    pub(super) fn enqueue(&mut self, node: usize, link: usize, queued: Queued) {
+        let delay = if self.random.chance(20) { self.random.millis(1, 60) } else { Duration::ZERO };
+        let life = self.nodes[node].life;
+        let side = &mut self.nodes[node].links[link];
+        side.queue_last = side.queue_last.max(self.now + delay);
+        side.queue.push_back(queued);
+        let at = side.queue_last;
+        self.at(at, Event::Queue(node, link, life));
+    }
+
+    /// The next thing in that queue arrives.
+    pub(super) fn queue_arrives(&mut self, node: usize, link: usize, life: u64) {
+        if !self.nodes[node].up || self.nodes[node].life != life {
+            return;
+        }
+        let Some(queued) = self.nodes[node].links[link].queue.pop_front() else { return };
+        match queued {
+            Queued::Message { publication, frame, version, path: bytes } => {
+                let layout = publish::layout(&frame, version).expect("packets of the simulation are well formed");
+                let path = if bytes.is_empty() { Path::EMPTY } else { path(&bytes) };
+                let qos = layout.qos();
+                if qos != Qos::AtMostOnce && self.publications[publication].node == node {
+                    let message = &mut self.publications[publication];
+                    message.waiting -= 1;
+                    if message.waiting == 0 {
+                        self.nodes[node].forwarded.push(publication);
+                    }
+                }
+                self.call(node, link, |link, _, now| {
+                    link.forward(&Forward { frame: &frame, layout, path }, now);
+                });
+            }
+            Queued::Barrier(token) => self.call(node, link, |link, _, _| link.barrier_passed(token)),
+            Queued::Routed(mark) => self.call(node, link, |link, out, _| link.routed(out, &mark)),
+        }
+        if !self.plan.durable {
+            self.acknowledge_forwarded(node);
+        }
+    }
+
+    fn acknowledge_forwarded(&mut self, node: usize) {
+        for publication in std::mem::take(&mut self.nodes[node].forwarded) {
+            self.publications[publication].acknowledged = true;
+        }
+    }
+
+    /// A link wants all of its node durable: it will be, as it is now, after a while.
+    pub(super) fn sync(&mut self, node: usize, link: usize, token: u64) {
+        if !self.plan.durable {
+            return;
+        }
+        let delay = if self.random.chance(10) { self.random.millis(10, 200) } else { self.random.millis(0, 8) };
+        let here = &mut self.nodes[node];
+        let kept = Kept {
+            links: here.links.iter().map(|side| side.link.keep()).collect(),
+            logs: here.subscribers.iter().map(|(id, session)| (*id, session.log.len())).collect(),
+        };
+        let forwarded = std::mem::take(&mut here.forwarded);
+        let at = here.sync_last.max(self.now + delay);
+        here.sync_last = at;
+        here.syncs.push_back((link, token, kept, forwarded));
+        let life = here.life;
+        self.at(at, Event::Synced(node, life));
+    }
+
+    /// It is.
+    pub(super) fn synced(&mut self, node: usize, life: u64) {
+        let here = &mut self.nodes[node];
+        if !here.up || here.life != life {
+            return;
+        }
+        let Some((link, token, kept, forwarded)) = here.syncs.pop_front() else { return };
+        here.durable = kept;
+        for publication in forwarded {
+            self.publications[publication].acknowledged = true;
+        }
+        self.call(node, link, |link, out, _| link.synced(out, token));
+    }
+}
