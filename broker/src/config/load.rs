@@ -252,7 +252,7 @@ fn parse_yaml<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (Option<(u64, u64)
     }
     serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| {
         let position = error.location().map(|location| (location.line(), location.column()));
-        let formatter = serde_saphyr::UserMessageFormatter::default();
+        let formatter = serde_saphyr::UserMessageFormatter;
         (position, error.without_snippet().render_with_formatter(&formatter))
     })
 }
