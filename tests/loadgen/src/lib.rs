@@ -1,5 +1,6 @@
 //! A load generator for any MQTT broker, and bare relays that give the limit of the machine.
 
+pub mod bench;
 pub mod clock;
 pub mod connections;
 pub mod histogram;

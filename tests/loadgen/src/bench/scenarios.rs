@@ -1,0 +1,137 @@
+//! The scenarios: what is run, against which relay, and which ratio is wanted.
+
+use super::Kind;
+use crate::relay::Mode;
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// CPU seconds per million deliveries.
+    Deliveries,
+    /// CPU seconds per million publishes.
+    Publishes,
+    /// KiB of memory per connection.
+    Memory,
+}
+
+/// A scenario of one subject.
+pub struct Scenario {
+    /// Its name in the table.
+    pub name: String,
+    /// What is measured.
+    pub kind: Kind,
+    /// Arguments of the load generator.
+    pub arguments: Vec<String>,
+    /// What it is compared with, if anything can be.
+    pub relay: Option<Comparison>,
+    /// What the figure counts.
+    pub unit: Unit,
+    /// The ratio (for memory, the KiB) to reach in the end.
+    pub target: Option<f64>,
+    /// The ratio (for memory, the KiB) that must not be missed.
+    pub floor: Option<f64>,
+}
+
+/// The relay's side of a scenario.
+pub struct Comparison {
+    /// Which relay.
+    pub kind: Kind,
+    /// Arguments of the load generator.
+    pub arguments: Vec<String>,
+}
+
+/// A load that brokers and relays can both carry.
+struct Load {
+    name: &'static str,
+    arguments: &'static str,
+    /// When the relay cannot speak the same, what it does instead.
+    relay: Option<&'static str>,
+}
+
+const PAIRS_Q0: Load = load("pairs QoS 0", "pairs --n 100 --count 2000000 --warmup 200000");
+const PAIRS_Q1: Load = load("pairs QoS 1", "pairs --n 100 --qos 1 --count 700000 --warmup 70000");
+const PAIRS_Q2: Load = Load {
+    name: "pairs QoS 2",
+    arguments: "pairs --n 100 --qos 2 --window 16 --count 300000 --warmup 30000",
+    relay: Some("pairs --n 100 --qos 1 --window 16 --count 500000 --warmup 30000"),
+};
+const FAN_IN_Q0: Load = load("fan-in QoS 0", "fan-in --count 3000000 --warmup 200000");
+const FAN_IN_1K: Load = load("fan-in QoS 0, 1 KiB", "fan-in --payload 1024 --count 1000000 --warmup 100000");
+const FAN_IN_Q1: Load = load("fan-in QoS 1", "fan-in --qos 1 --count 1000000 --warmup 100000");
+const FAN_OUT_Q0: Load = load("fan-out QoS 0", "fan-out --count 6000 --warmup 600 --window 64");
+const FAN_OUT_Q1: Load = load("fan-out QoS 1", "fan-out --qos 1 --count 4000 --warmup 400 --window 64");
+const PACED_Q0: Load = load("paced QoS 0", "pairs --n 100 --rate 6000 --count 36000 --warmup 3000");
+const PACED_Q1: Load = load("paced QoS 1", "pairs --n 100 --qos 1 --rate 6000 --count 36000 --warmup 3000");
+const LINK_Q0: Load = load("link QoS 0", "pairs --n 100 --count 1000000 --warmup 100000 --settle-ms 1500");
+const LINK_Q1: Load = load("link QoS 1", "pairs --n 100 --qos 1 --count 500000 --warmup 50000 --settle-ms 1500");
+
+const fn load(name: &'static str, arguments: &'static str) -> Load {
+    Load { name, arguments, relay: None }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+impl Load {
+    fn against(&self, suffix: &str, kind: Kind, relay: Kind, target: Option<f64>, floor: Option<f64>) -> Scenario {
+        let relay = Comparison { kind: relay, arguments: words(self.relay.unwrap_or(self.arguments)) };
+        Scenario {
+            name: format!("{}{suffix}", self.name),
+            kind,
+            arguments: words(self.arguments),
+            relay: Some(relay),
+            unit: Unit::Deliveries,
+            target,
+            floor,
+        }
+    }
+
+    fn one_shard(&self, target: f64, floor: Option<f64>) -> Scenario {
+        let relay = Kind::Relay { mode: Mode::TokioCt, threads: 1 };
+        self.against("", Kind::Broker { shards: 1 }, relay, Some(target), floor)
+    }
+
+    fn two_shards(&self) -> Scenario {
+        let relay = Kind::Relay { mode: Mode::TokioMt, threads: 2 };
+        self.against(", 2 shards", Kind::Broker { shards: 2 }, relay, Some(1.15), Some(1.3))
+    }
+
+    fn linked(&self, target: f64, floor: f64) -> Scenario {
+        self.against("", Kind::LinkedBrokers, Kind::LinkedRelays, Some(target), Some(floor))
+    }
+}
+
+fn alone(name: &str, arguments: &str, unit: Unit, target: Option<f64>, floor: Option<f64>) -> Scenario {
+    let kind = Kind::Broker { shards: 1 };
+    Scenario { name: name.to_owned(), kind, arguments: words(arguments), relay: None, unit, target, floor }
+}
+
+/// All of them, in the order of the table.
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        PAIRS_Q0.one_shard(1.25, Some(1.6)),
+        PAIRS_Q1.one_shard(1.3, Some(1.6)),
+        PAIRS_Q2.one_shard(2.3, Some(3.0)),
+        FAN_IN_Q0.one_shard(1.3, Some(1.7)),
+        FAN_IN_1K.one_shard(1.4, Some(1.7)),
+        FAN_IN_Q1.one_shard(1.25, None),
+        FAN_OUT_Q0.one_shard(1.4, Some(1.8)),
+        FAN_OUT_Q1.one_shard(1.6, None),
+        PACED_Q0.one_shard(1.1, Some(1.25)),
+        PACED_Q1.one_shard(1.1, None),
+        LINK_Q0.linked(2.5, 4.0),
+        LINK_Q1.linked(2.0, 3.2),
+        PAIRS_Q0.two_shards(),
+        PAIRS_Q1.two_shards(),
+        FAN_IN_Q0.two_shards(),
+        FAN_IN_Q1.two_shards(),
+        FAN_OUT_Q0.two_shards(),
+        FAN_OUT_Q1.two_shards(),
+        PACED_Q0.two_shards(),
+        PACED_Q1.two_shards(),
+        alone("100k wildcards", "wild --count 400000 --warmup 40000 --max-secs 60", Unit::Publishes, None, None),
+        alone("idle connection", "conns --n 5000 --hold 1", Unit::Memory, Some(1.0), Some(1.5)),
+        alone("idle, one subscription", "conns --n 5000 --hold 1 --subscribe", Unit::Memory, Some(2.0), None),
+    ]
+}
