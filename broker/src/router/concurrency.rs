@@ -1,1 +1,110 @@
-//! x
+//! Threads that subscribe and publish at once: what `subscribe` promises when it returns.
+
+use super::*;
+use crate::topic::Subscription;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+const ROUNDS: u32 = 2_000;
+
+fn client(shard: u8, slot: u32) -> Receiver {
+    Receiver { slot, epoch: 0, shard, flags: ReceiverFlags::new(Kind::Client, 0) }
+}
+
+fn parse(text: &str) -> Subscription {
+    Subscription::parse(text, 16).unwrap()
+}
+
+/// Ends the noise also when an assertion fails, so that the test does.
+struct Quiet<'a>(&'a AtomicBool);
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_has_been_told_of_a_subscription_routes_by_it_on_every_shard() {
+    let index = Index::new(17);
+    let quiet = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _quiet = Quiet(&quiet);
+        scope.spawn(|| {
+            for i in (0_u32..).take_while(|_| !quiet.load(Ordering::Relaxed)) {
+                let filter = parse(&format!("{}/+/noise", i % 7));
+                index.subscribe(&filter, SubscriptionEntry::new(client(9, i % 5)));
+                index.unsubscribe(&filter, client(9, i % 5));
+            }
+        });
+        // Each shard is told a topic and tells whether it routes to the one that this test is about.
+        let shards: Vec<_> = (0..2)
+            .map(|_| {
+                let (ask, asked) = mpsc::channel::<String>();
+                let (answer, answered) = mpsc::channel();
+                let index = &index;
+                scope.spawn(move || {
+                    let mut cache = Cache::new(16);
+                    for topic in asked {
+                        let entry = cache.find(index, topic.as_bytes()).unwrap();
+                        let receivers = &cache.entry(entry).receivers;
+                        answer.send(receivers.iter().any(|receiver| receiver.same(client(1, 0)))).unwrap();
+                    }
+                });
+                (ask, answered)
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            let topic = format!("{}/{}/state", round % 3, round % 50);
+            let filter = match round % 4 {
+                0 => "+/#".to_owned(),
+                1 => format!("{}/+/state", round % 3),
+                2 => format!("{}/{}/#", round % 3, round % 50),
+                _ => topic.clone(),
+            };
+            for subscribed in [true, false] {
+                let existed = match subscribed {
+                    true => index.subscribe(&parse(&filter), SubscriptionEntry::new(client(1, 0))),
+                    false => index.unsubscribe(&parse(&filter), client(1, 0)),
+                };
+                assert_eq!(existed, !subscribed);
+                shards.iter().for_each(|(ask, _)| ask.send(topic.clone()).unwrap());
+                for (_, answered) in &shards {
+                    assert_eq!(answered.recv(), Ok(subscribed), "{filter}, {topic}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_route_kept_in_a_cache_is_never_older_than_a_subscription_that_stands() {
+    // One thread takes a number as a slot, subscribes, and only then publishes the number; others read the number,
+    // then route: every slot up to it must be there.
+    let index = Index::new(18);
+    let done = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut cache = Cache::new(16);
+                loop {
+                    let subscribed = done.load(Ordering::Acquire);
+                    let entry = cache.find(&index, b"a/b/c").unwrap();
+                    let receivers = &cache.entry(entry).receivers;
+                    assert!(receivers.len() >= subscribed as usize, "{} of {subscribed}", receivers.len());
+                    if subscribed == ROUNDS {
+                        break;
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            let filters = ["a/b/c", "a/b/+", "a/+/c", "+/b/c", "#"].map(parse);
+            for slot in 0..ROUNDS {
+                index.subscribe(&filters[slot as usize % filters.len()], SubscriptionEntry::new(client(0, slot)));
+                done.store(slot + 1, Ordering::Release);
+            }
+        });
+    });
+}

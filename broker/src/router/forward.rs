@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn path(ids: &[&str]) -> Vec<u8> {
+    fn path_of(ids: &[&str]) -> Vec<u8> {
         ids.iter().fold(Vec::new(), |bytes, id| {
             let mut longer = Vec::new();
             Path(&bytes).extend(id, &mut longer);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_message_passes_by_these_rules() {
-        let (one, two) = (path(&["A"]), path(&["A", "B"]));
+        let (one, two) = (path_of(&["A"]), path_of(&["A", "B"]));
         let (from_a, from_a_and_b) = (Origin::Link(Path(&one)), Origin::Link(Path(&two)));
         let link = |cluster, max_hops| Destination::Link { cluster, max_hops };
         let table = [
@@ -167,7 +167,7 @@ mod tests {
         #[test]
         fn a_path_gives_back_its_ids(ids in prop::collection::vec("[a-zé]{1,8}", 0..5)) {
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let bytes = path(&ids);
+            let bytes = path_of(&ids);
             let path = Path::parse(&bytes).unwrap();
             prop_assert!(path.ids().eq(ids.iter().map(|id| id.as_bytes())));
             prop_assert_eq!(path.hops(), ids.len());
@@ -179,7 +179,7 @@ mod tests {
         fn any_bytes_are_a_path_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             if let Some(path) = Path::parse(&bytes) {
                 let ids: Vec<&str> = path.ids().map(|id| std::str::from_utf8(id).unwrap()).collect();
-                prop_assert_eq!(super::tests::path(&ids), bytes);
+                prop_assert_eq!(path_of(&ids), bytes);
             }
         }
     }

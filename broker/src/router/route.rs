@@ -14,10 +14,11 @@ pub struct Route {
     pub ids: Vec<(u32, u32)>,
     /// Groups of shared subscriptions: one member of each receives the message, besides `receivers`.
     pub groups: Vec<Group>,
-    filters: u32,
+    /// A receiver may stand there more than once until [`finish`](Self::finish).
+    repeats: bool,
 }
 
-/// Up to this many receivers, a second one like it is searched one by one.
+/// Up to this many receivers are searched for one by one among any number of others.
 const LINEAR_MAX: usize = 16;
 
 // === impl Route ===
@@ -40,17 +41,17 @@ impl Route {
         self.receivers.clear();
         self.ids.clear();
         self.groups.clear();
-        self.filters = 0;
+        self.repeats = false;
     }
 
     /// Adds the subscribers of a filter that matches.
     pub(super) fn add(&mut self, node: &Node) {
         let plain = node.plain();
-        if !plain.is_empty() {
-            self.filters += 1;
+        let mut known = self.receivers.len();
+        if known.min(plain.len()) > LINEAR_MAX {
+            self.repeats = true;
+            known = 0;
         }
-        let search = self.filters > 1 && self.receivers.len() + plain.len() <= LINEAR_MAX;
-        let known = if search { self.receivers.len() } else { 0 };
         for Entry { receiver, id } in plain {
             let index = match self.receivers[..known].iter().position(|other| other.same(*receiver)) {
                 Some(index) => {
@@ -71,7 +72,7 @@ impl Route {
 
     /// Makes one receiver of those that came more than once, when all filters have been added.
     pub(super) fn finish(&mut self) {
-        if self.filters > 1 && self.receivers.len() > LINEAR_MAX {
+        if self.repeats {
             self.unite();
         }
         self.ids.sort_unstable();
@@ -94,11 +95,12 @@ impl Route {
         }
     }
 
-    /// Bytes on the heap, those of groups not counted: they are shared.
+    /// Bytes on the heap; of a group that other routes hold too, a part.
     pub(super) fn weight(&self) -> usize {
         self.receivers.capacity() * size_of::<Receiver>()
             + self.ids.capacity() * size_of::<(u32, u32)>()
             + self.groups.capacity() * size_of::<Group>()
+            + self.groups.iter().map(Group::weight).sum::<usize>()
     }
 
     /// Gives back memory that a much larger route has left behind.

@@ -100,6 +100,13 @@ impl Group {
         &self.0.members
     }
 
+    /// Bytes of the snapshot, divided among those that hold it besides the index. So a cache that keeps many old
+    /// snapshots of a large group is charged for them, and one whose routes share a snapshot is not.
+    pub(super) fn weight(&self) -> usize {
+        let holders = Arc::strong_count(&self.0).saturating_sub(1).max(1);
+        size_of_val(self.members()) / holders
+    }
+
     /// Who gets the next message: the members that are on-line take turns; when none is, all do, and the message waits
     /// in the session of the one chosen.
     pub fn choose(&self) -> &Member {
@@ -111,7 +118,7 @@ impl Group {
         let members = self.members();
         let turn = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (before, from) = members.split_at(turn % members.len());
-        match from.iter().chain(before).position(|member| fit(member)) {
+        match from.iter().chain(before).position(fit) {
             None | Some(0) => &from[0],
             Some(passed_over) => {
                 // Those passed over have had their turn: else the one behind them would be chosen in their place.
