@@ -1,13 +1,13 @@
 //! The links of one cluster together: one for each remote, and who may come in by which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tombolo_crds::clusterlink::Accept;
 use tombolo_crds::reasons;
 
 use super::password;
 use super::problem::Report;
-use super::valid::{ValidCluster, ValidLink};
+use super::valid::{Confidential, ValidCluster, ValidLink};
 
 /// A link that is valid by itself, with what its manifest says about who may come in.
 pub(super) struct Candidate<'a> {
@@ -53,16 +53,14 @@ pub(super) fn admit<'a>(cluster: &ValidCluster, candidates: &mut [Candidate<'a>]
         }
     }
     admit_own_credentials(&users, candidates);
-    let free: BTreeSet<_> = users.keys().filter(|user| !bound.contains_key(*user)).collect();
+    let some_are_free = users.keys().any(|user| !bound.contains_key(user));
     for candidate in candidates.iter_mut() {
         let Some(manifest) = candidate.manifest else { continue };
-        candidate.link.accept_any_user = manifest.accept.is_none() && !free.is_empty();
+        candidate.link.accept_any_user = manifest.accept.is_none() && some_are_free;
         if candidate.link.accept_any_user {
             let message = format!(
-                "any of the {} users of cluster `{}` may come in as `{}`; name the one that may in spec.accept.user",
-                free.len(),
-                cluster.name,
-                candidate.link.remote_cluster
+                "any user of cluster `{}` that stands for no other remote may come in as `{}`; name the one that may in spec.accept.user",
+                cluster.name, candidate.link.remote_cluster
             );
             candidate.report.warning("spec.accept", reasons::ANY_USER_MAY_LINK, message);
         }
@@ -97,7 +95,7 @@ fn own_username(link: &ValidLink) -> Option<&str> {
 /// Lets the user of a link's own credential come in by it: the short form, one Secret for both sides.
 ///
 /// Not so an ordinary user of the cluster: it would be able to do nothing but link from then on.
-fn admit_own_credentials(users: &BTreeMap<String, super::Confidential>, candidates: &mut [Candidate<'_>]) {
+fn admit_own_credentials(users: &BTreeMap<String, Confidential>, candidates: &mut [Candidate<'_>]) {
     let all: Vec<_> = candidates
         .iter()
         .filter_map(|candidate| {
