@@ -192,6 +192,11 @@ impl<S: Spool> LaneOut<S> {
         !self.open.is_empty() || !self.marks.is_empty()
     }
 
+    /// Bytes of the open chunk.
+    pub fn open_len(&self) -> usize {
+        self.open.len()
+    }
+
     /// True if the open chunk should be sealed at the end of each turn, whether it can be sent or not.
     pub fn seals_each_turn(&self) -> bool {
         self.spool.seals_each_turn()

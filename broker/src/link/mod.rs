@@ -49,25 +49,25 @@ mod chunk;
 mod connection;
 mod counters;
 mod greeting;
+mod handshake;
 mod heartbeat;
 mod interest_in;
 mod interest_out;
 mod lane_in;
 mod lane_out;
-mod link;
-mod link_greet;
-mod link_receive;
-mod link_send;
-mod link_status;
 mod lossy;
 pub mod marks;
 mod outlet;
 mod policy;
+mod receive;
 mod record;
 mod refusal;
+mod send;
 mod settings;
 mod source;
 mod spool;
+mod state;
+mod status;
 mod syncing;
 
 #[cfg(test)]
@@ -75,12 +75,12 @@ mod sim;
 
 pub use greeting::refuse;
 pub use interest_in::FILTERS_MAX;
-pub use link::Link;
 pub use marks::{Mark, Marks, Version};
 pub use outlet::{Conn, Delivery, DropReason, Forward, Incoming, Limits, Now, Outlet, Role, Taken};
 pub use refusal::{Refusal, Why};
 pub use settings::{Local, Route, Settings, SettingsError};
 pub use spool::{MemorySpool, Spool};
+pub use state::Link;
 
 /// Topics below this belong to links; nobody else publishes or subscribes there.
 pub const TOPIC_PREFIX: &str = "$LINK/";

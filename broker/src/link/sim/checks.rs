@@ -122,7 +122,7 @@ impl World {
             let got: BTreeSet<usize> = log.iter().map(|(publication, _)| *publication).collect();
             let missing: Vec<usize> = expected.difference(&got).copied().collect();
             if !missing.is_empty() {
-                let _ = self.fail(&format!("subscriber {subscriber} of node {node} never got {missing:?}"));
+                self.fail(&format!("subscriber {subscriber} of node {node} never got {missing:?}"));
             }
         }
         for node in 0..self.nodes.len() {

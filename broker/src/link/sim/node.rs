@@ -232,10 +232,10 @@ pub fn pack(publication: usize, message: &Publication, routed_by: Interest, vers
         version,
         qos: message.qos,
         retain: false,
-        dup: publication % 3 == 0 && message.qos != Qos::AtMostOnce,
+        dup: publication.is_multiple_of(3) && message.qos != Qos::AtMostOnce,
         packet_id: 7,
         topic: message.topic.as_bytes(),
-        properties: if publication % 2 == 0 { &[0x02, 0, 0, 0x0e, 0x10] } else { &[] },
+        properties: if publication.is_multiple_of(2) { &[0x02, 0, 0, 0x0e, 0x10] } else { &[] },
         subscription_ids: &[],
         payload: &payload,
     };

@@ -161,7 +161,7 @@ impl World {
                 self.interest_changed(node, &session.filter, Change::Removed);
             }
         } else {
-            let text: &str = *self.random.pick(&FILTERS[..]);
+            let text = self.random.pick(&FILTERS);
             let filter = filter(text);
             let subscriber = self.next_subscriber;
             self.next_subscriber += 1;

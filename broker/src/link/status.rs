@@ -3,9 +3,9 @@
 use tombolo_broker_api as api;
 
 use super::connection::{Connection, Phase};
-use super::link::Link;
 use super::outlet::{Now, Role};
 use super::spool::Spool;
+use super::state::Link;
 
 // === impl Link ===
 

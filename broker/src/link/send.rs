@@ -9,15 +9,19 @@ use crate::router::{Destination, Origin, Path, may_pass};
 
 use super::batch::{LANE_INTEREST, LANE_MESSAGES, PUBLISH_MAX, TOPIC_LANE};
 use super::chunk::message_len;
-use super::link::Link;
 use super::marks::Mark;
 use super::outlet::{Conn, DropReason, Forward, Now, Outlet, Taken};
 use super::policy::Verdict;
 use super::refusal::{Refusal, Why};
 use super::spool::Spool;
+use super::state::Link;
 
 /// Bytes beyond `maxBytes` that a spool with `Backpressure` takes from publishers that could not be held at once.
 const OVERRUN_MAX: u64 = 16 << 20;
+
+/// A batch below this many bytes is not sent while so many are unacknowledged.
+const WORTH_BYTES: usize = 16 * 1024;
+const EAGER: usize = 4;
 
 /// The longest message that fits into any MQTT packet together with the record around it.
 const MESSAGE_MAX: usize = crate::codec::frame::LARGEST - 1024;
@@ -164,7 +168,8 @@ impl<S: Spool> Link<S> {
             self.sync(out);
             let sent = self.send(out, now);
             // Marks may have come behind a barrier that was no wait, or the window may have room for what is open.
-            if !sent && !(self.messages.has_open() && self.messages.is_drained() && self.has_window()) {
+            let more = self.messages.has_open() && self.messages.is_drained() && self.has_window();
+            if !sent && !more {
                 break;
             }
         }
@@ -259,12 +264,14 @@ impl<S: Spool> Link<S> {
         }
     }
 
-    /// True if a batch of messages could be sent now.
+    /// True if a batch of messages could be sent now: there is room in the window, and the batch is worth its room. A
+    /// small one waits for an acknowledgement when some are under way, and grows.
     fn has_window(&self) -> bool {
         let active = self.connections.iter().find(|connection| Some(connection.conn) == self.active);
         active.is_some_and(|connection| {
             let window = self.settings.window.min(connection.limits.receive_maximum);
-            connection.in_flight() < usize::from(window)
+            let enough = if self.messages.open_len() < WORTH_BYTES { EAGER } else { usize::from(window) };
+            connection.in_flight() < enough.min(usize::from(window))
         })
     }
 

@@ -4,11 +4,11 @@ use super::PACKET_MIN;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES, TOPIC_HELLO};
 use super::connection::Phase;
 use super::greeting::{Greeting, Step, common_version, refuse};
-use super::link::Link;
 use super::outlet::{Conn, Now, Outlet, Role};
 use super::refusal::{Refusal, Why};
 use super::source::Source;
 use super::spool::Spool;
+use super::state::Link;
 
 /// Nodes of the remote cluster that a link remembers.
 const NODES_MAX: usize = 64;
