@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::codec::{Qos, Version as Mqtt, publish};
 
 use super::Now;
-use super::batch::{BATCH_MAX, HEAD, Head};
+use super::batch::{HEAD, Head};
 use super::marks::Mark;
 use super::outlet::Forward;
 use super::record;
@@ -152,9 +152,9 @@ impl Chunk {
         }
     }
 
-    /// True if a further record of this length belongs in the next chunk.
-    pub fn is_full_for(&self, len: usize) -> bool {
-        self.records > 0 && (self.bytes.len() + len > BATCH_MAX || self.records == u16::MAX)
+    /// True if a further record of this length belongs in the next chunk, when chunks have at most `max` bytes.
+    pub fn is_full_for(&self, len: usize, max: usize) -> bool {
+        self.records > 0 && (self.bytes.len() + len > max || self.records == u16::MAX)
     }
 
     /// True if nothing is in it.

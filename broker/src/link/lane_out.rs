@@ -3,6 +3,7 @@
 use crate::codec::Qos;
 
 use super::Now;
+use super::batch::BATCH_MAX;
 use super::chunk::{Chunk, message_len};
 use super::marks::{Mark, Marks};
 use super::outlet::Forward;
@@ -34,6 +35,8 @@ pub struct LaneOut<S> {
     floor: u64,
     /// A connection is in use.
     in_use: bool,
+    /// Bytes of a chunk beyond which no second record is put in.
+    chunk_max: usize,
     /// Buffers of chunks that are gone.
     spare: Vec<Vec<u8>>,
 }
@@ -45,6 +48,9 @@ pub struct Sending<'a> {
     /// The payload.
     pub payload: &'a [u8],
 }
+
+/// A full spool holds at least so many chunks.
+const DROPPABLE: u64 = 16;
 
 /// Buffers kept for reuse, and the largest that is kept.
 const SPARE_MAX: usize = 4;
@@ -68,8 +74,14 @@ impl<S: Spool> LaneOut<S> {
             sent: 0,
             floor: 0,
             in_use: false,
+            chunk_max: BATCH_MAX,
             spare: Vec::new(),
         }
+    }
+
+    /// The spool may hold so many bytes: chunks are small enough that dropping one leaves most of them.
+    pub fn set_bound(&mut self, bytes: u64) {
+        self.chunk_max = usize::try_from(bytes / DROPPABLE).unwrap_or(usize::MAX).min(BATCH_MAX);
     }
 
     /// Appends a message.
@@ -238,7 +250,7 @@ impl<S: Spool> LaneOut<S> {
     }
 
     fn make_room(&mut self, len: usize) {
-        if self.open.is_full_for(len) {
+        if self.open.is_full_for(len, self.chunk_max) {
             self.seal_open();
         }
     }

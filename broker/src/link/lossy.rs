@@ -31,7 +31,7 @@ impl Lossy {
 
     /// Appends a message.
     pub fn message(&mut self, message: &Forward<'_>, now: Now) {
-        if self.open.is_full_for(message_len(message)) {
+        if self.open.is_full_for(message_len(message), BATCH_MAX) {
             self.seal();
         }
         self.open.push_message(message, Qos::AtMostOnce, now);

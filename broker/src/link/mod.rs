@@ -72,6 +72,8 @@ mod syncing;
 
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use greeting::refuse;
 pub use interest_in::FILTERS_MAX;

@@ -84,13 +84,15 @@ impl<S: Spool> Link<S> {
     /// The same with another kind of spool, which is empty.
     pub fn with_spool(local: Local, settings: Settings, filters: impl IntoIterator<Item = Filter>, spool: S) -> Self {
         let epoch = local.incarnation;
+        let mut messages = LaneOut::new(LANE_MESSAGES, epoch, spool);
+        messages.set_bound(settings.spool.max_bytes.0);
         Self {
             remote_id: None,
             remote_path: Vec::new(),
             connections: Vec::new(),
             active: None,
             connections_seen: 0,
-            messages: LaneOut::new(LANE_MESSAGES, epoch, spool),
+            messages,
             interest: LaneOut::new(LANE_INTEREST, epoch, MemorySpool::default()),
             lossy: Lossy::new(epoch),
             wanted: InterestOut::new(epoch, &settings.receive, filters),
@@ -143,6 +145,7 @@ impl<S: Spool> Link<S> {
         let is_foreign = self.remote_id.is_some()
             && settings.remote_cluster_id.is_some()
             && settings.remote_cluster_id != self.remote_id;
+        self.messages.set_bound(settings.spool.max_bytes.0);
         self.settings = settings;
         self.dirty = true;
         if !self.settings.enabled {

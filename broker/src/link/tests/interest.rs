@@ -1,0 +1,151 @@
+//! Interest against a slow twin: whatever changes, the other side ends with the same.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::link::interest_in::{InterestFault, InterestIn};
+use crate::link::interest_out::InterestOut;
+use crate::link::record::{Record, Records};
+use crate::link::settings::Route;
+use crate::router::Change;
+use crate::topic::Filter;
+
+use super::filter;
+use super::pair::route;
+
+const LEVELS: [&str; 4] = ["a", "b", "+", "#"];
+
+/// Levels of the topics that are tried; no filter names the last.
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Filters of up to three levels, among few, so that they cover each other often.
+fn filters() -> impl Strategy<Value = String> {
+    prop::collection::vec(0_usize..4, 1..4).prop_map(|levels| {
+        let end = levels.iter().position(|level| *level == 3).map_or(levels.len(), |hash| hash + 1);
+        levels[..end].iter().map(|level| LEVELS[*level]).collect::<Vec<_>>().join("/")
+    })
+}
+
+/// Tells what was not told, record by record.
+fn tell(wanted: &mut InterestOut, held: &mut InterestIn) {
+    for piece in wanted.tell() {
+        take(held, &piece).expect("what one side writes the other reads");
+    }
+}
+
+fn take(held: &mut InterestIn, piece: &[u8]) -> Result<(), InterestFault> {
+    match Records::new(piece).next() {
+        Some(Ok(Record::Page(page))) => held.page(page).map(|_| ()),
+        Some(Ok(Record::Delta(delta))) => held.delta(delta).map(|_| ()),
+        other => panic!("{other:?} is no piece of interest"),
+    }
+}
+
+/// Topics that are wanted, out of all that could be told apart.
+fn wanted_topics<'a>(filters: impl Iterator<Item = &'a Filter> + Clone, except: &BTreeSet<Filter>) -> Vec<String> {
+    let one = NAMES.iter().map(|a| (*a).to_owned());
+    let two = NAMES.iter().flat_map(|a| NAMES.iter().map(move |b| format!("{a}/{b}")));
+    let three =
+        NAMES.iter().flat_map(|a| NAMES.iter().flat_map(move |b| NAMES.iter().map(move |c| format!("{a}/{b}/{c}"))));
+    let is_wanted =
+        |topic: &String| filters.clone().any(|f| f.matches(topic)) && !except.iter().any(|e| e.matches(topic));
+    one.chain(two).chain(three).filter(is_wanted).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_other_side_holds_what_is_wanted_after_any_changes(
+        changes in prop::collection::vec((filters(), any::<bool>(), any::<bool>()), 1..60),
+        receive in prop::collection::vec(filters(), 1..4),
+        except in prop::collection::vec(filters(), 0..2),
+    ) {
+        let texts = |all: &[String]| all.iter().map(|text| filter(text)).collect::<Vec<_>>();
+        let routes = vec![Route { filters: texts(&receive), except: texts(&except), ..route(&[], &[]) }];
+        let mut wanted = InterestOut::new(1, &routes, []);
+        let mut held = InterestIn::default();
+        let mut clients: BTreeSet<Filter> = BTreeSet::new();
+        for (text, comes, tells) in changes {
+            let filter = filter(&text);
+            if comes && clients.insert(filter.clone()) {
+                wanted.change(&filter, Change::Added);
+            } else if !comes && clients.remove(&filter) {
+                wanted.change(&filter, Change::Removed);
+            }
+            if tells && wanted.has_untold() {
+                tell(&mut wanted, &mut held);
+                prop_assert_eq!(held.version(), wanted.version());
+                prop_assert_eq!(held.digest(), wanted.digest());
+            }
+        }
+        tell(&mut wanted, &mut held);
+        prop_assert!(!wanted.has_untold());
+        // The twin: each topic that a client wants and the routes let in, and no other.
+        let by_clients = wanted_topics(clients.iter(), &BTreeSet::new());
+        let twin: Vec<String> = by_clients.into_iter().filter(|topic| routes[0].admits(topic)).collect();
+        prop_assert_eq!(wanted_topics(held.filters().iter(), held.except()), twin);
+    }
+
+    #[test]
+    fn other_routes_change_what_is_wanted_and_nothing_else(
+        clients in prop::collection::btree_set(filters(), 0..12),
+        before in prop::collection::vec(filters(), 1..4),
+        after in prop::collection::vec(filters(), 1..4),
+    ) {
+        let routes = |all: &[String]| vec![route(&all.iter().map(String::as_str).collect::<Vec<_>>(), &[])];
+        let clients: Vec<Filter> = clients.iter().map(|text| filter(text)).collect();
+        let mut wanted = InterestOut::new(1, &routes(&before), clients.clone());
+        let mut held = InterestIn::default();
+        tell(&mut wanted, &mut held);
+        wanted.replace(&routes(&after), clients.clone());
+        if wanted.has_untold() {
+            tell(&mut wanted, &mut held);
+        }
+        let anew = InterestOut::new(1, &routes(&after), clients);
+        let mut other = InterestIn::default();
+        let mut anew = anew;
+        tell(&mut anew, &mut other);
+        prop_assert_eq!(held.filters(), other.filters());
+        prop_assert_eq!(held.digest(), other.digest());
+    }
+}
+
+#[test]
+fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
+    let all = |route_to: &'static str| (0..100_000).map(move |n| filter(&format!("fleet/{n}/{route_to}/state")));
+    let routes = [route(&["#"], &[])];
+    let mut wanted = InterestOut::new(1, &routes, all("old"));
+    let mut held = InterestIn::default();
+    tell(&mut wanted, &mut held);
+    assert_eq!((held.filters().len(), wanted.len()), (100_000, 100_000));
+    wanted.replace(&routes, all("new"));
+    let pages = wanted.tell();
+    assert!(pages.len() > 10 && pages.iter().all(|page| page.len() <= 65_536), "{}", pages.len());
+    for (index, page) in pages.iter().enumerate() {
+        assert!(held.filters().contains(&filter("fleet/7/old/state")), "until page {index}");
+        take(&mut held, page).expect("what one side writes the other reads");
+    }
+    assert!(held.filters().contains(&filter("fleet/7/new/state")) && held.filters().len() == 100_000);
+    assert_eq!(held.digest(), wanted.digest());
+}
+
+#[test]
+fn a_change_that_follows_nothing_changes_nothing() {
+    let routes = [route(&["#"], &[])];
+    let mut wanted = InterestOut::new(1, &routes, [filter("a")]);
+    let mut held = InterestIn::default();
+    tell(&mut wanted, &mut held);
+    wanted.change(&filter("b"), Change::Added);
+    let lost = wanted.tell();
+    wanted.change(&filter("c"), Change::Added);
+    for piece in wanted.tell() {
+        take(&mut held, &piece).expect("it can be read");
+    }
+    assert_eq!(held.filters().len(), 1);
+    for piece in lost {
+        take(&mut held, &piece).expect("it can be read");
+    }
+    wanted.tell_all();
+    tell(&mut wanted, &mut held);
+    assert_eq!((held.filters().len(), held.digest()), (3, wanted.digest()));
+}
