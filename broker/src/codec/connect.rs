@@ -248,7 +248,7 @@ fn content(reader: &mut Reader<'_>, version: Version) -> Result<Connect, Error> 
         return Err(Error::malformed("the reserved Connect Flag must be 0 [MQTT-3.1.2-3]"));
     }
     if flags & WILL == 0 && flags & (RETAIN | 0x18) != 0 {
-        return Err(Error::malformed("Will QoS and Will Retain must be 0 without a Will Flag [MQTT-3.1.2-11]"));
+        return Err(Error::malformed("Will QoS and Will Retain must be 0 without a Will Flag [MQTT-3.1.2-11, -13]"));
     }
     if version == Version::V4 && flags & (USERNAME | PASSWORD) == PASSWORD {
         return Err(Error::malformed("MQTT 3.1.1 has no password without a user name [MQTT-3.1.2-22]"));

@@ -50,7 +50,7 @@ pub enum Property<'a> {
 }
 
 /// A property that is not for its packet, or that the specification does not know (section 2.2.2.2).
-pub(super) const MISPLACED: Error = Error::malformed("a property is unknown or not for this packet [MQTT-2.2.2-2]");
+pub(super) const MISPLACED: Error = Error::malformed("a property is unknown or not for this packet (section 2.2.2.2)");
 
 /// A set of property identifiers.
 #[derive(Clone, Copy, Debug)]

@@ -99,7 +99,7 @@ impl Reason {
     }
 
     /// The return code of a 3.1.1 CONNACK that says it best; nothing where 3.1.1 has no word for it and the
-    /// connection is to be closed without an answer [MQTT-3.2.2-6].
+    /// connection is to be closed without an answer (3.1.1: [MQTT-3.2.2-6]).
     #[must_use]
     pub const fn return_code(self) -> Option<u8> {
         match self {

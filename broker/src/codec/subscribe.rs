@@ -91,7 +91,7 @@ impl Options {
             return Err(Error::malformed("the reserved bits of the Subscription Options must be 0 [MQTT-3.8.3-5]"));
         }
         let Some(qos) = Qos::from_u8(bits & 0x03) else {
-            return Err(Error::protocol("the QoS of a subscription must not be 3 [MQTT-3.8.3-4]"));
+            return Err(Error::protocol("the QoS of a subscription must not be 3 (section 3.8.3.1)"));
         };
         let retain_handling = match bits >> 4 {
             0 => RetainHandling::Send,
@@ -141,7 +141,7 @@ pub fn decode(frame: &[u8], version: Version) -> Result<Subscribe<'_>, Error> {
         let filter = reader.text()?;
         let bits = reader.u8()?;
         if version == Version::V4 && bits & 0xFC != 0 {
-            return Err(Error::malformed("the reserved bits of the Requested QoS must be 0 [MQTT-3.8.3-4]"));
+            return Err(Error::malformed("the reserved bits of the Requested QoS must be 0 (3.1.1: [MQTT-3.8.3-4])"));
         }
         let options = Options::from_bits(bits)?;
         if options.no_local && Subscription::names_share(filter) {

@@ -9,9 +9,9 @@ use super::{Filter, filter::levels};
 
 /// A multiset of filters and its minimal cover: the members that no other member covers.
 ///
-/// `+/#` counts as `#` and `/+/#` as `/#`, for they match the same names. To add a filter costs a walk along the filters that cover it
-/// and the members that it covers; to remove a member, a walk along all filters that it covered alone or with others. No
-/// change walks over filters that have nothing to do with it.
+/// `+/#` counts as `#` and `/+/#` as `/#`, for they match the same names. To add a filter costs a walk along the filters
+/// that cover it and to the members that it covers; to remove a member, a walk along all filters that it covered. On the
+/// way a `+` looks at all texts of its level, nothing else at filters that a change does not concern.
 #[derive(Debug, Default)]
 pub struct Cover {
     /// The filters by level; the root is the first, once there is one.

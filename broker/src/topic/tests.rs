@@ -5,6 +5,12 @@ mod cover;
 
 use super::{Filter, Subscription, TopicError, check_name};
 
+/// What a table expects, or the fault.
+type Expected<T> = Result<T, TopicError>;
+
+/// A share name and a filter.
+type Parts<'a> = (Option<&'a str>, &'a str);
+
 /// A filter that is known to be valid.
 fn filter(text: &str) -> Filter {
     Filter::parse(text, u16::MAX).expect("a valid filter")
@@ -13,7 +19,7 @@ fn filter(text: &str) -> Filter {
 #[test]
 fn names_are_checked_by_section_4_7() {
     let long = "x".repeat(65_536);
-    let table: &[(&[u8], Result<(), TopicError>)] = &[
+    let table: &[(&[u8], Expected<()>)] = &[
         (b"a", Ok(())),
         (b"/", Ok(())),
         (b"/finance", Ok(())),
@@ -43,7 +49,7 @@ fn names_are_checked_by_section_4_7() {
 #[test]
 fn filters_are_checked_by_section_4_7() {
     let long = format!("{}/#", "x".repeat(65_534));
-    let table: &[(&str, Result<(usize, bool), TopicError>)] = &[
+    let table: &[(&str, Expected<(usize, bool)>)] = &[
         ("#", Ok((1, false))),
         ("+", Ok((1, false))),
         ("/", Ok((2, true))),
@@ -128,7 +134,7 @@ fn equality_order_and_hash_of_filters_are_those_of_their_text() {
 
 #[test]
 fn shared_subscriptions_are_parsed_by_section_4_8_2() {
-    let table: &[(&str, Result<(Option<&str>, &str), TopicError>)] = &[
+    let table: &[(&str, Expected<Parts>)] = &[
         ("a/b", Ok((None, "a/b"))),
         ("$share/g/a/+", Ok((Some("g"), "a/+"))),
         ("$share/g//", Ok((Some("g"), "/"))),
