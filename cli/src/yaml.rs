@@ -73,13 +73,14 @@ pub fn read(text: &str) -> (Vec<Node>, Vec<SyntaxError>) {
 // === impl Node ===
 
 impl Node {
-    /// The same as JSON.
+    /// The same as JSON, without the fields of mappings that are null: the API server drops those, too.
     pub fn value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => Value::Array(items.iter().map(Self::value).collect()),
             Content::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, node)| (key.clone(), node.value())).collect::<Map<_, _>>())
+                let kept = entries.iter().filter(|(_, node)| node.content != Content::Scalar(Value::Null));
+                Value::Object(kept.map(|(key, node)| (key.clone(), node.value())).collect::<Map<_, _>>())
             }
         }
     }

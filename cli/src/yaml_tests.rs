@@ -35,7 +35,7 @@ fn plain_scalars_mean_what_they_mean_to_kubectl() {
         ("!!str 5", json!("5")),
         ("plain words", json!("plain words")),
     ] {
-        assert_eq!(one(&format!("a: {text}")).value(), json!({"a": value}), "{text}");
+        assert_eq!(one(&format!("- {text}")).value(), json!([value]), "{text}");
     }
 }
 

@@ -1,0 +1,102 @@
+//! Certificates for `examples/tls`: an authority of its own, and what it signs for clusters, links and clients.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use tombolo::data_dir::{make_private, write_private};
+
+/// What is written: the Secrets as one manifest, and for clients the authority, a certificate and its key.
+pub const FILES: [&str; 4] = ["certificates.yaml", "ca.crt", "client.crt", "client.key"];
+
+/// Makes new certificates and writes them to `folder`, readable for the owner alone.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn write(folder: &Path) -> Result<()> {
+    let authority = authority().context("an authority cannot be made")?;
+    let client = sign(&authority, "demo")?;
+    let mut manifest =
+        "# Made by `tombolo-demo certificates`; holds private keys and is never stored in Git.\n".to_owned();
+    for name in ["deployment-local", "deployment-cloud"] {
+        for purpose in ["server", "link"] {
+            let common_name = if purpose == "server" { name } else { "link" };
+            manifest += &secret(&format!("{name}-{purpose}"), &authority.pem(), &sign(&authority, common_name)?);
+        }
+    }
+    manifest += &format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: demo-ca}}\nstringData:\n  ca.crt: |\n{}",
+        indented(&authority.pem())
+    );
+    make_private(folder)?;
+    for (file, content) in FILES.iter().zip([manifest, authority.pem(), client.certificate, client.key]) {
+        write_private(&folder.join(file), content.as_bytes())?;
+    }
+    Ok(())
+}
+
+struct Identity {
+    certificate: String,
+    key: String,
+}
+
+fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Tombolo demo authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+/// A certificate for this machine, as server and as client.
+fn sign(authority: &CertifiedIssuer<'static, KeyPair>, common_name: &str) -> Result<Identity> {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut params = CertificateParams::new(names).context("names of this machine are not valid")?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().context("a key cannot be made")?;
+    let certificate = params.signed_by(&key, authority).context("a certificate cannot be signed")?;
+    Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// As cert-manager writes it.
+fn secret(name: &str, authority: &str, identity: &Identity) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: kubernetes.io/tls\nstringData:\n  \
+         tls.crt: |\n{}  tls.key: |\n{}  ca.crt: |\n{}",
+        indented(&identity.certificate),
+        indented(&identity.key),
+        indented(authority)
+    )
+}
+
+fn indented(pem: &str) -> String {
+    pem.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_holds_a_secret_for_each_use_and_no_name_twice() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write(folder.path()).expect("written");
+        let sources = tombolo::source::read(&[folder.path().join(FILES[0])]).expect("read");
+        let manifests = tombolo::manifest::read(&sources);
+        assert_eq!(manifests.problems, []);
+        let names: Vec<_> = manifests.objects.iter().map(|object| object.name.as_str()).collect();
+        let expected = [
+            "deployment-local-server",
+            "deployment-local-link",
+            "deployment-cloud-server",
+            "deployment-cloud-link",
+            "demo-ca",
+        ];
+        assert_eq!(names, expected);
+        assert!(manifests.objects.iter().all(|object| tombolo::secret::problems(object).is_empty()));
+    }
+}
