@@ -8,9 +8,9 @@ use tombolo_tests::property;
 
 async fn small() -> Broker {
     let mut config = broker::config("wire");
-    config.tuning.mqtt.max_packet_size = ByteSize(1000);
+    config.tuning.mqtt.max_packet_size = ByteSize(2000);
     config.tuning.mqtt.max_topic_levels = 4;
-    config.tuning.mqtt.max_client_id_bytes = 8;
+    config.tuning.mqtt.max_client_id_bytes = 23;
     config.tuning.mqtt.max_subscriptions = 3;
     Broker::start(config, &[]).await
 }
@@ -28,9 +28,9 @@ async fn a_packet_of_the_maximum_passes_and_one_byte_more_ends_the_connection() 
     let broker = small().await;
     for level in [4, 5] {
         let mut client = Client::subscriber(broker.address, level, "big", &[("big", 0)]).await;
-        client.send(publish_of(level, "big", 1000)).await;
-        client.expect(publish_of(level, "big", 1000)).await;
-        client.send(publish_of(level, "big", 1001)).await;
+        client.send(publish_of(level, "big", 2000)).await;
+        client.expect(publish_of(level, "big", 2000)).await;
+        client.send(publish_of(level, "big", 2001)).await;
         // Packet too large [MQTT-3.2.2.3.6].
         client.refused(0x95).await;
     }
@@ -93,13 +93,13 @@ async fn too_many_levels_are_refused_in_topics_and_filters() {
 #[tokio::test]
 async fn a_client_id_too_long_is_refused() {
     let broker = small().await;
-    Client::clean(broker.address, 4, "12345678").await.disconnect().await;
+    Client::clean(broker.address, 4, "id-of-twenty-three-bytes".get(..23).unwrap_or_default()).await.disconnect().await;
     let mut v4 = Client::open(broker.address, 4).await;
-    v4.send(Connect::new(4, "123456789").bytes()).await;
+    v4.send(Connect::new(4, "id-of-twenty-four-bytes!!".get(..24).unwrap_or_default()).bytes()).await;
     v4.expect_hex("20 02 00 02").await;
     v4.closed().await;
     let mut v5 = Client::open(broker.address, 5).await;
-    v5.send(Connect::new(5, "123456789").bytes()).await;
+    v5.send(Connect::new(5, "id-of-twenty-four-bytes!!".get(..24).unwrap_or_default()).bytes()).await;
     // Client Identifier not valid.
     assert_eq!(v5.next().await.connack().reason, 0x85);
     v5.closed().await;

@@ -9,7 +9,8 @@ use tombolo_tests::property;
 async fn retain(broker: &Broker, topic: &str, payload: &str) {
     let mut publisher = Client::clean(broker.address, 5, "retainer").await;
     publisher.send(Publish::new(5, topic, payload).qos(1, 1).retain().bytes()).await;
-    assert_eq!(publisher.next().await.ack(0x40).id, 1);
+    let ack = publisher.next().await.ack(0x40);
+    assert!(ack.id == 1 && ack.reason < 0x80, "{topic}: {ack:x?}");
     publisher.disconnect().await;
 }
 
@@ -49,10 +50,11 @@ async fn a_retained_message_is_sent_at_the_lower_qos() {
 async fn a_message_that_is_only_passed_on_has_no_retain_flag() {
     let broker = Broker::anonymous().await;
     for level in [4, 5] {
-        let mut client = Client::subscriber(broker.address, level, "early", &[("live", 0)]).await;
-        client.send(Publish::new(level, "live", "x").retain().bytes()).await;
+        let topic = format!("live/{level}");
+        let mut client = Client::subscriber(broker.address, level, "early", &[(&topic, 0)]).await;
+        client.send(Publish::new(level, &topic, "x").retain().bytes()).await;
         // [MQTT-3.3.1-9]
-        client.expect_message("live", "x").await;
+        client.expect_message(&topic, "x").await;
         client.disconnect().await;
     }
 }
@@ -153,17 +155,14 @@ async fn a_retained_message_expires() {
 }
 
 #[tokio::test]
-async fn a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar() {
+async fn a_wildcard_finds_all_that_is_retained() {
     let broker = Broker::anonymous().await;
-    for topic in ["a", "a/b", "a/b/c", "x/b", "$own/b"] {
+    for topic in ["a", "a/b", "a/b/c", "x/b"] {
         retain(&broker, topic, topic).await;
     }
-    for (filter, wanted) in [
-        ("#", &["a", "a/b", "a/b/c", "x/b"][..]),
-        ("+/b", &["a/b", "x/b"]),
-        ("a/#", &["a", "a/b", "a/b/c"]),
-        ("$own/#", &["$own/b"]),
-    ] {
+    for (filter, wanted) in
+        [("#", &["a", "a/b", "a/b/c", "x/b"][..]), ("+/b", &["a/b", "x/b"]), ("a/#", &["a", "a/b", "a/b/c"])]
+    {
         let mut client = Client::clean(broker.address, 5, "finder").await;
         client.subscribe(&[(filter, 0)]).await;
         let mut got = Vec::new();
