@@ -39,19 +39,24 @@ const ENTRIES_MAX: usize = BATCH_MAX - HEAD - 64;
 // === impl InterestOut ===
 
 impl InterestOut {
-    /// What these filters of local clients come to within the routes, as version 0 of this life: nothing told yet.
-    pub fn new(epoch: u64, routes: &[Route], filters: impl IntoIterator<Item = Filter>) -> Self {
+    /// What these filters of local clients come to within the routes, with nothing told yet.
+    pub fn new(routes: &[Route], filters: impl IntoIterator<Item = Filter>) -> Self {
         let mut interest = Self {
             receive: Vec::new(),
             cover: Cover::default(),
             except: BTreeSet::new(),
             untold: BTreeMap::new(),
             untold_all: true,
-            version: Version { epoch, number: 0 },
+            version: Version::default(),
             digest: 0,
         };
         interest.replace(routes, filters);
         interest
+    }
+
+    /// Names the life in which versions are counted.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.version.epoch = epoch;
     }
 
     /// Other routes, or all filters anew. Only what differs is told, so nothing wanted is ever missing in between.

@@ -14,7 +14,7 @@ use super::spool::Spool;
 #[derive(Clone, Debug)]
 pub struct LaneOut<S> {
     number: u8,
-    /// The life of this lane: new whenever its spool begins anew.
+    /// The life of this lane: another one whenever its spool begins anew; 0 until it has a name.
     epoch: u64,
     /// Grows until it is full or can be sent.
     pub(super) open: Chunk,
@@ -59,11 +59,11 @@ const SPARE_BYTES_MAX: usize = 256 * 1024;
 // === impl LaneOut ===
 
 impl<S: Spool> LaneOut<S> {
-    /// A lane with an empty spool.
-    pub fn new(number: u8, epoch: u64, spool: S) -> Self {
+    /// A lane with an empty spool, whose life has no name yet.
+    pub fn new(number: u8, spool: S) -> Self {
         Self {
             number,
-            epoch,
+            epoch: 0,
             open: Chunk::new(number, Vec::new()),
             marks: Marks::default(),
             marked: Marks::default(),
@@ -227,6 +227,13 @@ impl<S: Spool> LaneOut<S> {
     /// True if chunks were sealed that are not durable.
     pub fn is_behind(&self) -> bool {
         self.durable < self.sealed
+    }
+
+    /// Names the life of this lane, unless its spool outlived a start and it has one.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        if self.epoch == 0 {
+            self.epoch = epoch;
+        }
     }
 
     /// The life of this lane.

@@ -23,10 +23,10 @@ pub struct Lossy {
 // === impl Lossy ===
 
 impl Lossy {
-    /// An empty lane.
-    pub fn new(epoch: u64) -> Self {
+    /// An empty lane, whose life has no name yet.
+    pub fn new() -> Self {
         let open = Chunk::new(LANE_LOSSY, Vec::new());
-        Self { epoch, open, waiting: VecDeque::new(), bytes: 0, sealed: 0, spare: None }
+        Self { epoch: 0, open, waiting: VecDeque::new(), bytes: 0, sealed: 0, spare: None }
     }
 
     /// Appends a message.
@@ -62,6 +62,11 @@ impl Lossy {
         self.seal();
         self.bytes = 0;
         self.waiting.drain(..).map(|chunk| u64::from(chunk.messages())).sum()
+    }
+
+    /// Names the life of this lane.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// The life of this lane.

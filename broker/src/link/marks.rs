@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// A version of what one node wants: counted within one life of that node, and newer in a later life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// The node's boot epoch; 0 with number 0: nothing known yet.
+    /// The life of what counts; 0 with number 0: nothing known yet.
     pub epoch: u64,
     /// Counts from 1 in each epoch.
     pub number: u64,
@@ -32,10 +32,9 @@ pub struct Marks {
 // === impl Marks ===
 
 impl Marks {
-    /// Takes a mark; an older one than is held changes nothing.
+    /// Takes a mark. Marks of one lane come in order: what comes later is newer, even if the node counts anew.
     pub fn put(&mut self, mark: &Mark) {
-        let held = self.newest.entry((mark.cluster.clone(), mark.node.clone())).or_default();
-        *held = (*held).max(mark.version);
+        self.newest.insert((mark.cluster.clone(), mark.node.clone()), mark.version);
     }
 
     /// The newest version marked, or the zero version.

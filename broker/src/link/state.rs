@@ -83,8 +83,7 @@ impl Link<MemorySpool> {
 impl<S: Spool> Link<S> {
     /// The same with another kind of spool, which is empty.
     pub fn with_spool(local: Local, settings: Settings, filters: impl IntoIterator<Item = Filter>, spool: S) -> Self {
-        let epoch = local.incarnation;
-        let mut messages = LaneOut::new(LANE_MESSAGES, epoch, spool);
+        let mut messages = LaneOut::new(LANE_MESSAGES, spool);
         messages.set_bound(settings.spool.max_bytes.0);
         Self {
             remote_id: None,
@@ -93,9 +92,9 @@ impl<S: Spool> Link<S> {
             active: None,
             connections_seen: 0,
             messages,
-            interest: LaneOut::new(LANE_INTEREST, epoch, MemorySpool::default()),
-            lossy: Lossy::new(epoch),
-            wanted: InterestOut::new(epoch, &settings.receive, filters),
+            interest: LaneOut::new(LANE_INTEREST, MemorySpool::default()),
+            lossy: Lossy::new(),
+            wanted: InterestOut::new(&settings.receive, filters),
             wanted_settled: Version::default(),
             sources: Vec::new(),
             served: Served::default(),
@@ -139,8 +138,8 @@ impl<S: Spool> Link<S> {
         }
         if settings.receive != self.settings.receive {
             self.receives = Gate::new(Some(settings.receive.clone()));
-            self.wanted.replace(&settings.receive, filters);
         }
+        self.wanted.replace(&settings.receive, filters);
         self.connections.iter_mut().for_each(|connection| connection.pulse.set_interval(settings.heartbeat));
         let is_foreign = self.remote_id.is_some()
             && settings.remote_cluster_id.is_some()
@@ -169,6 +168,9 @@ impl<S: Spool> Link<S> {
 
     /// A connection stands: CONNECT and CONNACK are done, and its user may link.
     pub fn connected(&mut self, out: &mut impl Outlet, conn: Conn, role: Role, limits: Limits, now: Now) {
+        if self.connections_seen == 0 {
+            self.begin_life(now);
+        }
         self.connections_seen += 1;
         let pulse = Pulse::new(self.settings.heartbeat, now);
         let connection = Connection::new(conn, role, limits, self.connections_seen, pulse, now);
@@ -180,6 +182,18 @@ impl<S: Spool> Link<S> {
         } else if role == Role::Dialled {
             self.say_hello(out, conn);
         }
+    }
+
+    /// Names this life of the link before anybody hears of it. No two links with one remote may ever have the same name,
+    /// even if one is removed and made again while the node runs: the remote would take the batches of the second for
+    /// repeats of the first.
+    fn begin_life(&mut self, now: Now) {
+        let made = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let epoch = self.local.incarnation.wrapping_mul(1 << 20).wrapping_add(made).max(1);
+        self.messages.set_epoch(epoch);
+        self.interest.set_epoch(epoch);
+        self.lossy.set_epoch(epoch);
+        self.wanted.set_epoch(epoch);
     }
 
     /// A connection broke, or its other end left.

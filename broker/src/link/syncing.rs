@@ -100,7 +100,7 @@ impl Syncing {
 /// Puts a mark in place of an older one for the same node.
 fn put(marks: &mut Vec<Mark>, mark: Mark) {
     match marks.iter_mut().find(|old| old.cluster == mark.cluster && old.node == mark.node) {
-        Some(old) => old.version = old.version.max(mark.version),
+        Some(old) => old.version = mark.version,
         None => marks.push(mark),
     }
 }

@@ -62,7 +62,7 @@ proptest! {
     ) {
         let texts = |all: &[String]| all.iter().map(|text| filter(text)).collect::<Vec<_>>();
         let routes = vec![Route { filters: texts(&receive), except: texts(&except), ..route(&[], &[]) }];
-        let mut wanted = InterestOut::new(1, &routes, []);
+        let mut wanted = InterestOut::new(&routes, []);
         let mut held = InterestIn::default();
         let mut clients: BTreeSet<Filter> = BTreeSet::new();
         for (text, comes, tells) in changes {
@@ -94,14 +94,14 @@ proptest! {
     ) {
         let routes = |all: &[String]| vec![route(&all.iter().map(String::as_str).collect::<Vec<_>>(), &[])];
         let clients: Vec<Filter> = clients.iter().map(|text| filter(text)).collect();
-        let mut wanted = InterestOut::new(1, &routes(&before), clients.clone());
+        let mut wanted = InterestOut::new(&routes(&before), clients.clone());
         let mut held = InterestIn::default();
         tell(&mut wanted, &mut held);
         wanted.replace(&routes(&after), clients.clone());
         if wanted.has_untold() {
             tell(&mut wanted, &mut held);
         }
-        let anew = InterestOut::new(1, &routes(&after), clients);
+        let anew = InterestOut::new(&routes(&after), clients);
         let mut other = InterestIn::default();
         let mut anew = anew;
         tell(&mut anew, &mut other);
@@ -114,7 +114,7 @@ proptest! {
 fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
     let all = |route_to: &'static str| (0..100_000).map(move |n| filter(&format!("fleet/{n}/{route_to}/state")));
     let routes = [route(&["#"], &[])];
-    let mut wanted = InterestOut::new(1, &routes, all("old"));
+    let mut wanted = InterestOut::new(&routes, all("old"));
     let mut held = InterestIn::default();
     tell(&mut wanted, &mut held);
     assert_eq!((held.filters().len(), wanted.len()), (100_000, 100_000));
@@ -132,7 +132,7 @@ fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
 #[test]
 fn a_change_that_follows_nothing_changes_nothing() {
     let routes = [route(&["#"], &[])];
-    let mut wanted = InterestOut::new(1, &routes, [filter("a")]);
+    let mut wanted = InterestOut::new(&routes, [filter("a")]);
     let mut held = InterestIn::default();
     tell(&mut wanted, &mut held);
     wanted.change(&filter("b"), Change::Added);

@@ -21,7 +21,7 @@ struct Lane {
 
 impl Lane {
     fn new() -> Self {
-        Self { out: LaneOut::new(0, 1, MemorySpool::default()), acknowledged: 0 }
+        Self { out: LaneOut::new(0, MemorySpool::default()), acknowledged: 0 }
     }
 
     /// A batch of its own with this message.

@@ -159,6 +159,17 @@ fn a_filter_added_to_a_running_link_is_served_without_a_new_connection() {
 }
 
 #[test]
+fn what_clients_want_is_taken_up_with_other_settings_even_if_filters_are_the_same() {
+    let mut pair = Pair::new(&[], &["old"]);
+    pair.connect();
+    let heartbeat = Duration::from_secs(9);
+    let settings = Settings { heartbeat, ..settings("a") };
+    pair.links[1].configure(&mut pair.sides[1], settings, [filter("new")], pair.now);
+    pair.run();
+    assert_eq!(Vec::from_iter(&pair.sides[0].routes), ["new"]);
+}
+
+#[test]
 fn interest_is_kept_through_an_outage_and_replaced_after_it() {
     let mut pair = Pair::new(&[], &["kept", "gone"]);
     let conn = pair.connect();
@@ -169,6 +180,24 @@ fn interest_is_kept_through_an_outage_and_replaced_after_it() {
     pair.connect();
     assert_eq!(Vec::from_iter(&pair.sides[0].routes), ["kept", "new"]);
     assert!(pair.status(1).ready);
+}
+
+#[test]
+fn a_link_that_is_made_again_is_not_taken_for_the_one_before() {
+    let mut pair = Pair::new(&[], &["#"]);
+    pair.connect();
+    for number in 0..5 {
+        pair.publish(0, Qos::ExactlyOnce, "t", &format!("first {number}"));
+        pair.run();
+    }
+    pair.links[0].shut(&mut pair.sides[0], pair.now);
+    pair.links[1].disconnected(&mut pair.sides[1], crate::link::Conn(1), pair.now);
+    pair.now += Duration::from_secs(1);
+    pair.links[0] = crate::link::Link::new(super::pair::identity("a"), settings("b"), []);
+    pair.connect();
+    pair.publish(0, Qos::ExactlyOnce, "t", "second");
+    pair.run();
+    assert_eq!((pair.payloads(1).len(), pair.payloads(1)[5], pair.refusal(1)), (6, "second", None));
 }
 
 #[test]
