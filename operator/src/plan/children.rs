@@ -31,15 +31,15 @@ use crate::validate::{ADMIN_PORT, ValidCluster};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Child {
     /// Whom the pods run as.
-    ServiceAccount(ServiceAccount),
+    ServiceAccount(Box<ServiceAccount>),
     /// The configuration.
-    Secret(Secret),
+    Secret(Box<Secret>),
     /// A way to the pods.
-    Service(Service),
+    Service(Box<Service>),
     /// Who may connect to the pods.
-    NetworkPolicy(NetworkPolicy),
+    NetworkPolicy(Box<NetworkPolicy>),
     /// How many pods may be missing.
-    PodDisruptionBudget(PodDisruptionBudget),
+    PodDisruptionBudget(Box<PodDisruptionBudget>),
     /// The pods.
     StatefulSet(Box<StatefulSet>),
 }
@@ -48,22 +48,22 @@ pub enum Child {
 pub fn children(cluster: &ValidCluster) -> Vec<Child> {
     let names = Names::of(&cluster.name);
     let mut children = vec![
-        Child::ServiceAccount(ServiceAccount {
+        Child::ServiceAccount(Box::new(ServiceAccount {
             metadata: metadata::child(cluster, &names.cluster),
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
-        }),
-        Child::Secret(config(cluster, &names)),
-        Child::Service(headless(cluster, &names)),
-        Child::Service(admin(cluster, &names)),
-        Child::Service(clients(cluster, &names)),
+        })),
+        Child::Secret(Box::new(config(cluster, &names))),
+        Child::Service(Box::new(headless(cluster, &names))),
+        Child::Service(Box::new(admin(cluster, &names))),
+        Child::Service(Box::new(clients(cluster, &names))),
     ];
     match cluster.spec.network_policy {
-        Management::Managed => children.push(Child::NetworkPolicy(network_policy(cluster, &names))),
+        Management::Managed => children.push(Child::NetworkPolicy(Box::new(network_policy(cluster, &names)))),
         Management::Disabled => {}
     }
     match cluster.spec.disruption_budget {
-        Management::Managed => children.push(Child::PodDisruptionBudget(disruption_budget(cluster, &names))),
+        Management::Managed => children.push(Child::PodDisruptionBudget(Box::new(disruption_budget(cluster, &names)))),
         Management::Disabled => {}
     }
     children.push(Child::StatefulSet(Box::new(stateful_set(cluster, &names))));

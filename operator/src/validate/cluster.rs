@@ -7,9 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tombolo_broker_api::{ClientCertificate, Protocol};
-use tombolo_crds::brokercluster::{
-    ClientAuthMode, Engine, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
-};
+use tombolo_crds::brokercluster::{ClientAuthMode, Engine, Listener, Monitoring, Protocol as Spoken, ProxyProtocol};
 use tombolo_crds::common::Management;
 use tombolo_crds::{BrokerCluster, reasons};
 
@@ -113,7 +111,7 @@ fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
         }
     }
     // One node talks to no other, so these change nothing that anybody relies on.
-    if let Some(InternodeTls { .. }) = &spec.internode_tls {
+    if spec.internode_tls.is_some() {
         let message = "has no effect yet: a cluster has one node, which talks to no other";
         report.warning("spec.internodeTLS", reasons::NOT_YET_SUPPORTED, message);
     }

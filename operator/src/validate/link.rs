@@ -3,7 +3,7 @@
 use tombolo_broker_api::{ByteSize, Route, Seconds, Spool, WhenFull};
 use tombolo_crds::brokercluster::LinkAccess;
 use tombolo_crds::clusterlink::{
-    Direction, Limits, Prefix, Queue, RemoteKind, RetainedMode, Route as RouteSpec, SessionsMode, SharedSubscriptions,
+    Direction, Limits, Queue, RemoteKind, RetainedMode, Route as RouteSpec, SessionsMode, SharedSubscriptions,
     WhenFull as WhenFullSpec,
 };
 use tombolo_crds::{ClusterLink, ClusterLinkSpec, reasons};
@@ -118,18 +118,15 @@ fn not_served_yet(spec: &ClusterLinkSpec, report: &mut Report) {
     if spec.transit {
         refuse("spec.transit", "messages of other clusters are not sent on in this release; write transit: false");
     }
-    if let Some(Limits { messages_per_second, bytes_per_second }) = &spec.limits {
-        if messages_per_second.is_some() || bytes_per_second.is_some() {
-            refuse("spec.limits", "the rate of a link is not limited in this release; remove limits");
-        }
+    if let Some(Limits { messages_per_second: Some(_), .. } | Limits { bytes_per_second: Some(_), .. }) = &spec.limits {
+        refuse("spec.limits", "the rate of a link is not limited in this release; remove limits");
     }
-    if let Some(advanced) = &spec.advanced {
-        if advanced.connections_per_node.is_some_and(|connections| connections > 1) {
-            refuse("spec.advanced.connectionsPerNode", "a link has one connection in this release; write 1");
-        }
+    let connections = spec.advanced.as_ref().and_then(|advanced| advanced.connections_per_node);
+    if connections.is_some_and(|connections| connections > 1) {
+        refuse("spec.advanced.connectionsPerNode", "a link has one connection in this release; write 1");
     }
     for (at, route) in spec.routes.iter().enumerate() {
-        if let Some(Prefix { .. }) = &route.prefix {
+        if route.prefix.is_some() {
             refuse(&format!("spec.routes[{at}].prefix"), "topics keep their names in this release; remove prefix");
         }
         match route.retained {
@@ -241,9 +238,7 @@ fn check_dial(spec: &ClusterLinkSpec, home: Home, secrets: Secrets, report: &mut
             Some(ValidDialTls { ca, identity, server_name: options.server_name.clone() })
         }
     };
-    if remote.addresses().next().is_none() {
-        return None;
-    }
+    remote.addresses().next()?;
     if remote.credentials.is_none() {
         let message = "a link that dials needs a user at the remote; name a Secret with username and password";
         report.problem("spec.remote.credentials", reasons::INVALID, message);

@@ -199,7 +199,7 @@ fn report_repeats<'a>(kind: &'static str, all: impl Iterator<Item = &'a ObjectMe
 }
 
 /// Oldest first, then by name; the API server writes times with a fixed width.
-fn sorted<'a, T>(objects: &'a [T], metadata: impl Fn(&T) -> &ObjectMeta) -> Vec<&'a T> {
+fn sorted<T>(objects: &[T], metadata: impl Fn(&T) -> &ObjectMeta) -> Vec<&T> {
     let mut sorted: Vec<_> = objects.iter().collect();
     sorted.sort_by_key(|object| {
         let metadata = metadata(object);

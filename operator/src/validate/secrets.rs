@@ -138,7 +138,7 @@ fn with_newline(bytes: &[u8]) -> Vec<u8> {
 fn user_fault(name: &[u8]) -> Option<&'static str> {
     match std::str::from_utf8(name) {
         Err(_) => Some("is not UTF-8 text; give another user name"),
-        Ok(name) if name.is_empty() => Some("is empty; give a user name"),
+        Ok("") => Some("is empty; give a user name"),
         Ok(name) if name.len() > 1024 => Some("is a user name of more than 1024 bytes; give a shorter one"),
         Ok(name) if name.chars().any(char::is_control) => Some("holds a control character; give another user name"),
         Ok(_) => None,

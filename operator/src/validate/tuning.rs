@@ -33,10 +33,10 @@ fn faults_below(path: &str, part: &Value, within: &dyn Fn(Value) -> Value) -> Ve
     let Err(message) = read(part.clone()) else { return Vec::new() };
     let Value::Object(fields) = part else { return vec![(path.to_owned(), explained(path, message))] };
     // A key that is not known is the fault itself, whatever is below.
-    if !path.is_empty() {
-        if let Err(message) = read(Value::Object(Map::new())) {
-            return vec![(path.to_owned(), explained(path, message))];
-        }
+    if !path.is_empty()
+        && let Err(message) = read(Value::Object(Map::new()))
+    {
+        return vec![(path.to_owned(), explained(path, message))];
     }
     let mut found = Vec::new();
     for (key, value) in fields {

@@ -117,7 +117,7 @@ proptest! {
 #[test]
 fn what_can_be_reloaded_never_reaches_the_pod_template() {
     let before = template(&cluster(&full()));
-    let changes: [(&str, fn(&mut Value)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("replicas", |spec| spec["replicas"] = json!(0)),
         ("listeners", |spec| spec["listeners"] = json!([{"name": "x", "protocol": "MQTT", "port": 1}])),
         ("users", |spec| spec["authentication"] = json!({"anonymous": "Allowed"})),
@@ -128,7 +128,7 @@ fn what_can_be_reloaded_never_reaches_the_pod_template() {
     for (what, change) in changes {
         assert_eq!(template(&changed(change)), before, "{what}");
     }
-    let restart: [(&str, fn(&mut Value)); 3] = [
+    let restart: [(&str, Change); 3] = [
         ("config.shards", |spec| spec["config"]["shards"] = json!(3)),
         ("image", |spec| spec["image"] = json!("other")),
         ("podOverrides", |spec| spec["podOverrides"] = json!({"metadata": {"labels": {"a": "b"}}})),
@@ -181,7 +181,9 @@ fn cluster(observed: &Observed) -> ValidCluster {
     validated.clusters.remove(0)
 }
 
-fn changed(change: fn(&mut Value)) -> ValidCluster {
+type Change = fn(&mut Value);
+
+fn changed(change: Change) -> ValidCluster {
     let mut observed = full();
     let mut spec = serde_json::to_value(&observed.clusters[0].spec).expect("JSON");
     change(&mut spec);
