@@ -2,11 +2,11 @@
 
 use super::{Identity, Role};
 
-/// Whether `identity` may publish to `topic`. Clients publish to no topic that begins with `$` `[MQTT-4.7.2-1]`; what a
-/// link sends does not come this way, so a link may publish to nothing.
+/// Whether `identity` may publish to `topic`. `$LINK` belongs to links and `$SYS` to the broker; other topics that begin
+/// with `$` are an application's own. What a link sends does not come this way, so a link may publish to nothing.
 pub fn may_publish(identity: &Identity, topic: &str) -> bool {
     match identity.role {
-        Role::Client => !topic.starts_with('$'),
+        Role::Client => !is_below(topic, "$LINK") && !is_below(topic, "$SYS"),
         Role::Link { .. } => false,
     }
 }
@@ -15,9 +15,13 @@ pub fn may_publish(identity: &Identity, topic: &str) -> bool {
 /// closed; filters that begin with a wildcard don't match it.
 pub fn may_subscribe(identity: &Identity, filter: &str) -> bool {
     match identity.role {
-        Role::Client => filter != "$LINK" && !filter.starts_with("$LINK/"),
+        Role::Client => !is_below(filter, "$LINK"),
         Role::Link { .. } => false,
     }
+}
+
+fn is_below(topic: &str, root: &str) -> bool {
+    topic.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -25,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_may_all_but_dollar_topics_and_links_nothing() {
+    fn clients_may_all_but_the_topics_of_links_and_of_the_broker_and_links_nothing() {
         let client = Identity { user: None, role: Role::Client };
         let link = Identity { user: Some("l".into()), role: Role::Link { name: "to-cloud".into() } };
         for (topic, publish, subscribe) in [
@@ -36,7 +40,7 @@ mod tests {
             ("$LINK", false, false),
             ("$LINK/v1/x", false, false),
             ("$LINK/#", false, false),
-            ("$LINKS/x", false, true),
+            ("$LINKS/x", true, true),
             ("a/$LINK", true, true),
         ] {
             assert_eq!(may_publish(&client, topic), publish, "{topic}");

@@ -1,5 +1,6 @@
 //! A connection meets its session: one that was there, one that another connection holds, or a new one.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use super::Shard;
@@ -143,6 +144,7 @@ impl Client {
             maximum_packet_size: u32::MAX,
             problem_information: true,
             aliases: None,
+            replays: VecDeque::new(),
             presence: None,
             will_at: None,
             ends_at: None,

@@ -65,6 +65,8 @@ impl Shard {
             presence.set(false);
         }
         client.aliases = None;
+        // As if they had been sent: retained messages are for who is there.
+        client.replays.clear();
         if !client.is_persistent() {
             self.end_session(slot);
             return;

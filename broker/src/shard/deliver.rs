@@ -8,13 +8,17 @@ use super::batch::{Barrier, Batch};
 use super::control::Tuning;
 use super::output::{FLUSH_AT, Output, Pool};
 use super::publication::{Form, Publication, Scratch};
-use super::row::{Client, Role, Row};
+use super::row::{Client, Replay, Role, Row};
+use super::Shared;
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::metrics::{Counters, Dropped};
 use crate::router::{Receiver, ReceiverFlags};
 use crate::session::{Delivery, Flow, Limits};
 use crate::store::{Change, Store};
+
+/// Retained messages fetched for a subscription at one time.
+const REPLAY_PAGE: usize = 256;
 
 /// What a delivery touches: everything of a shard but its route cache, which is being read meanwhile.
 pub struct Core {
@@ -42,6 +46,8 @@ pub struct Core {
     pub scratch: Scratch,
     /// Hard state.
     pub store: Box<dyn Store>,
+    /// What all shards share.
+    pub shared: Arc<Shared>,
 }
 
 // === impl Core ===
@@ -142,6 +148,7 @@ impl Core {
     pub fn pump(&mut self, slot: u32) {
         self.resend(slot);
         loop {
+            self.fetch_replay(slot);
             let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
             let Some(row) = rows.get_mut(slot as usize) else { return };
             let Row {
@@ -185,11 +192,39 @@ impl Core {
                 return;
             }
             let large = output.len() >= FLUSH_AT;
+            let more = !client.replays.is_empty();
             mark_dirty(row, slot, dirty);
-            if !large {
+            if large {
+                self.flush(slot);
+            } else if !more {
                 return;
             }
-            self.flush(slot);
+        }
+    }
+
+    /// Brings the next page of the retained messages that a client's subscriptions still have to get, once those before
+    /// have left its queue.
+    fn fetch_replay(&mut self, slot: u32) {
+        let Self { rows, shared, now, .. } = self;
+        let Some(row) = rows.get_mut(slot as usize) else { return };
+        let Row { flow, role: Role::Client(client), .. } = row else { return };
+        while let Some(Replay { filter, after, granted, id }) = client.replays.front_mut() {
+            let flow = flow.get_or_insert_default();
+            if flow.queue.is_replaying() {
+                return;
+            }
+            let page = shared.retained.page(filter, after.as_deref(), *now, REPLAY_PAGE);
+            let (granted, id) = (*granted, *id);
+            match page.next {
+                Some(next) => *after = Some(next),
+                None => drop(client.replays.pop_front()),
+            }
+            flow.queue.replay(page.messages.into_iter().map(|kept| Delivery {
+                qos: kept.message.layout().qos().min(granted),
+                message: kept.message,
+                subscription_ids: id.map(|id| [id].into()),
+                retain: true,
+            }));
         }
     }
 

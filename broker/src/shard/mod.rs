@@ -143,6 +143,7 @@ impl Shard {
             tuning: Arc::clone(&tuning),
             scratch: Scratch::default(),
             store,
+            shared: Arc::clone(&shared),
         };
         Self {
             core,

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::read::Next;
-use super::row::Role;
+use super::row::{Role, Row};
 use crate::codec::ack::{self, Ack, AckKind};
 use crate::codec::frame::Kind;
 use crate::codec::{Error, Qos, Reason, Version, disconnect, ping};
@@ -100,17 +100,37 @@ impl Shard {
 
     /// Appends one of the four acknowledgements.
     pub(super) fn answer(&mut self, slot: u32, version: Version, kind: AckKind, packet_id: u16, reason: Reason) {
-        let ack = Ack { kind, packet_id, reason, reason_string: None };
-        self.append(slot, |out| ack::encode(out, version, &ack));
+        self.append_ack(slot, version, Ack { kind, packet_id, reason, reason_string: None });
     }
 
-    /// The acknowledgement that a publish of this QoS asks for.
-    pub(super) fn answer_publish(&mut self, slot: u32, version: Version, qos: Qos, packet_id: u16, reason: Reason) {
-        match qos {
-            Qos::AtMostOnce => {}
-            Qos::AtLeastOnce => self.answer(slot, version, AckKind::Puback, packet_id, reason),
-            Qos::ExactlyOnce => self.answer(slot, version, AckKind::Pubrec, packet_id, reason),
-        }
+    /// The acknowledgement that a publish of this QoS asks for; `why` says what was wrong with it, to those who want to
+    /// hear it `[MQTT-3.1.2-29]`.
+    pub(super) fn answer_publish(
+        &mut self,
+        slot: u32,
+        version: Version,
+        qos: Qos,
+        packet_id: u16,
+        reason: Reason,
+        why: Option<&str>,
+    ) {
+        let kind = match qos {
+            Qos::AtMostOnce => return,
+            Qos::AtLeastOnce => AckKind::Puback,
+            Qos::ExactlyOnce => AckKind::Pubrec,
+        };
+        let reason_string = why.filter(|_| self.wants_reasons(slot));
+        self.append_ack(slot, version, Ack { kind, packet_id, reason, reason_string });
+    }
+
+    /// Whether a client wants reason strings beyond those of CONNACK and DISCONNECT.
+    pub(super) fn wants_reasons(&self, slot: u32) -> bool {
+        let client = self.core.rows.get(slot as usize).and_then(Row::client);
+        client.is_some_and(|client| client.problem_information)
+    }
+
+    fn append_ack(&mut self, slot: u32, version: Version, ack: Ack<'_>) {
+        self.append(slot, |out| ack::encode(out, version, &ack));
     }
 
     fn disconnect_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Next {

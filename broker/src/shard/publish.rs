@@ -61,7 +61,7 @@ impl Shard {
             match self.receive_qos2(slot, packet_id) {
                 Arrival::New => {}
                 Arrival::Repeat => {
-                    self.answer_publish(slot, version, qos, packet_id, Reason::Success);
+                    self.answer_publish(slot, version, qos, packet_id, Reason::Success, None);
                     return Next::Continue;
                 }
                 Arrival::OverReceiveMaximum => {
@@ -75,7 +75,7 @@ impl Shard {
             self.core.counters.drop_message(Dropped::NotAuthorized);
             // 3.1.1 has no word for it: such a publish is acknowledged and goes nowhere [MQTT-3.3.5-2].
             let reason = if version == Version::V5 { Reason::NotAuthorized } else { Reason::Success };
-            self.answer_publish(slot, version, qos, packet_id, reason);
+            self.answer_publish(slot, version, qos, packet_id, reason, Some("the topic is closed to clients"));
             return Next::Continue;
         }
         let expires_at = layout.expiry(packet).map(|seconds| self.core.now + Millis(u64::from(seconds) * 1000));
@@ -88,7 +88,7 @@ impl Shard {
             }
             Routed::Invalid(error) => return self.refuse_packet(slot, error),
         };
-        self.answer_publish(slot, version, qos, packet_id, reason);
+        self.answer_publish(slot, version, qos, packet_id, reason, None);
         Next::Continue
     }
 
@@ -96,6 +96,13 @@ impl Shard {
     /// `publisher` is the row of the client that sent it.
     pub(super) fn route(&mut self, publisher: Option<u32>, publication: &mut Publication<'_>) -> Routed {
         let topic = publication.layout.topic(publication.frame);
+        if publication.layout.retain() {
+            // Before its receivers are looked up: whoever subscribes meanwhile finds it here, or is found below.
+            if let Err(error) = self.cache.find(&self.shared.index, topic) {
+                return Routed::Invalid(Error::topic_name(error));
+            }
+            self.retain(publication);
+        }
         let index = &*self.shared.index;
         let last = publisher.and_then(|slot| self.core.rows.get(slot as usize)).and_then(|row| row.last_route);
         let entry = match last {
@@ -110,9 +117,6 @@ impl Shard {
                 Err(error) => return Routed::Invalid(Error::topic_name(error)),
             },
         };
-        if publication.layout.retain() {
-            self.retain(publication);
-        }
         let route = self.cache.entry(entry);
         if route.is_empty() {
             return Routed::Nobody;

@@ -21,9 +21,14 @@ impl Shard {
             Outcome::Stored | Outcome::Replaced => Some(&*message),
             Outcome::Removed => None,
             Outcome::Absent => return,
-            Outcome::TooManyMessages | Outcome::TooManyBytes => {
+            Outcome::TooManyMessages => {
                 self.core.counters.drop_message(Dropped::RetainedFull);
                 return;
+            }
+            // The older message of the topic is gone with it.
+            Outcome::TooManyBytes => {
+                self.core.counters.drop_message(Dropped::RetainedFull);
+                None
             }
         };
         self.core.store.write(Change::Retained { topic, message: kept });

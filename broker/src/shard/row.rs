@@ -1,5 +1,7 @@
 //! A row of a shard's table: a client's session with or without its connection, a link, or a link's connection.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use hashbrown::HashMap;
@@ -9,12 +11,12 @@ use super::link::LinkRow;
 use super::output::Output;
 use crate::auth::Identity;
 use crate::clock::Millis;
-use crate::codec::Version;
+use crate::codec::{Qos, Version};
 use crate::link::Conn;
 use crate::message::Message;
 use crate::router::{Presence, ReceiverFlags};
 use crate::session::Flow;
-use crate::topic::Subscription;
+use crate::topic::{Filter, Subscription};
 use crate::transport::Transport;
 
 /// One row. What each delivery touches stands first; the rest is behind boxes.
@@ -93,6 +95,8 @@ pub struct Client {
     pub problem_information: bool,
     /// Topics by alias that the client set on this connection; index 0 is alias 1.
     pub aliases: Option<Box<[Option<Box<[u8]>>]>>,
+    /// Subscriptions whose retained messages are not all sent yet.
+    pub replays: VecDeque<Replay>,
     /// Whether it is on-line, for those that choose among a shared group's members; made with the first such
     /// subscription.
     pub presence: Option<Presence>,
@@ -107,6 +111,19 @@ pub struct Client {
 pub struct SubscriptionState {
     /// Granted QoS and flags.
     pub flags: ReceiverFlags,
+    /// Subscription Identifier.
+    pub id: Option<u32>,
+}
+
+/// Retained messages that a subscription still has to get; fetched page by page as the queue empties, so that a million
+/// of them fill no memory.
+pub struct Replay {
+    /// The filter.
+    pub filter: Filter,
+    /// Topic of the last message fetched.
+    pub after: Option<Arc<str>>,
+    /// Granted QoS.
+    pub granted: Qos,
     /// Subscription Identifier.
     pub id: Option<u32>,
 }

@@ -2,13 +2,12 @@
 
 use super::Shard;
 use super::read::Next;
-use super::row::{Role, SubscriptionState};
+use super::row::{Replay, Role, Row, SubscriptionState};
 use crate::auth;
 use crate::codec::subscribe::{self, Options, RetainHandling, Suback};
 use crate::codec::unsubscribe::{self, Unsuback};
 use crate::codec::{Error, Qos, Reason, Version};
 use crate::router::{Kind, Presence, Receiver, ReceiverFlags, SubscriptionEntry};
-use crate::session::Delivery;
 use crate::store::Change;
 use crate::topic::Subscription;
 
@@ -19,6 +18,7 @@ impl Shard {
     pub(super) fn subscribe_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Result<Next, Error> {
         let subscribe = subscribe::decode(packet, version)?;
         let mut reasons = Vec::new();
+        let mut why = None;
         // Filters with what they want of the retained messages; sent after the SUBACK.
         let mut wanted = Vec::new();
         for (text, options) in subscribe.filters() {
@@ -35,10 +35,14 @@ impl Shard {
                         wanted.push((subscription, options.qos));
                     }
                 }
-                Err(error) => reasons.push(error.reason),
+                Err(error) => {
+                    reasons.push(error.reason);
+                    why = Some(error.what);
+                }
             }
         }
-        let suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string: None };
+        let reason_string = why.filter(|_| self.wants_reasons(slot));
+        let suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string };
         self.append(slot, |out| subscribe::encode_suback(out, version, &suback));
         for (subscription, qos) in wanted {
             self.replay(slot, &subscription, qos, subscribe.subscription_id);
@@ -101,20 +105,10 @@ impl Shard {
         Ok((subscription, existed))
     }
 
-    /// Sends the retained messages that match a new subscription.
+    /// Begins to send the retained messages that match a new subscription.
     fn replay(&mut self, slot: u32, subscription: &Subscription, granted: Qos, id: Option<u32>) {
-        let retained = self.shared.retained.matching(subscription.filter(), self.core.now);
-        if retained.is_empty() {
-            return;
-        }
-        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
-        let subscription_ids: Option<Box<[u32]>> = id.map(|id| [id].into());
-        row.flow.get_or_insert_default().queue.replay(retained.into_iter().map(|kept| Delivery {
-            qos: kept.message.layout().qos().min(granted),
-            message: kept.message,
-            subscription_ids: subscription_ids.clone(),
-            retain: true,
-        }));
+        let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut) else { return };
+        client.replays.push_back(Replay { filter: subscription.filter().clone(), after: None, granted, id });
         self.core.pump(slot);
     }
 
