@@ -14,6 +14,8 @@ pub struct InterestIn {
     digest: u64,
     filters: BTreeSet<Filter>,
     except: BTreeSet<Filter>,
+    /// Bytes of all their texts.
+    bytes: usize,
     /// A snapshot of which pages are missing.
     coming: Option<Coming>,
 }
@@ -24,6 +26,7 @@ struct Coming {
     next_page: u32,
     filters: BTreeSet<Filter>,
     except: BTreeSet<Filter>,
+    bytes: usize,
 }
 
 /// What changed when a version was taken up.
@@ -45,7 +48,9 @@ pub enum InterestFault {
     #[error("the remote wants `{0}`, which is not a topic filter")]
     Filter(String),
     /// More filters than a link takes.
-    #[error("the remote wants more than {FILTERS_MAX} filters; let it subscribe to fewer, wider ones")]
+    #[error(
+        "the remote wants more than {FILTERS_MAX} filters or {BYTES_MAX} bytes of them; let it want fewer, wider ones"
+    )]
     TooMany,
     /// What was built is not what the sender has.
     #[error("interest differs from the remote's after version {0}")]
@@ -54,6 +59,9 @@ pub enum InterestFault {
 
 /// Filters of one remote node that a link takes.
 pub const FILTERS_MAX: usize = 1_000_000;
+
+/// Bytes of the texts of those filters.
+const BYTES_MAX: usize = 128 << 20;
 
 /// Levels of a remote filter that a link takes: what any broker may allow its own clients.
 const LEVELS_MAX: u16 = u16::MAX;
@@ -75,20 +83,21 @@ impl InterestIn {
     pub fn page(&mut self, page: Page<'_>) -> Result<Option<Changed>, InterestFault> {
         if page.page == 0 {
             let (filters, except) = Default::default();
-            self.coming = Some(Coming { version: page.version, next_page: 0, filters, except });
+            self.coming = Some(Coming { version: page.version, next_page: 0, filters, except, bytes: 0 });
         }
         // A page without those before it: the sender finds by our heartbeats that we hold another version, and repeats.
         let Some(mut coming) = self.coming.take_if(|c| c.version == page.version && c.next_page == page.page) else {
             return Ok(None);
         };
         each(page.entries, |filter, except, _| {
+            coming.bytes += filter.as_str().len();
             if except {
                 coming.except.insert(filter)
             } else {
                 coming.filters.insert(filter)
             };
         })?;
-        if coming.filters.len() + coming.except.len() > FILTERS_MAX {
+        if coming.filters.len() + coming.except.len() > FILTERS_MAX || coming.bytes > BYTES_MAX {
             return Err(InterestFault::TooMany);
         }
         if !page.last {
@@ -104,39 +113,50 @@ impl InterestIn {
             added: coming.filters.difference(&self.filters).cloned().collect(),
             removed: self.filters.difference(&coming.filters).cloned().collect(),
         };
-        *self = Self { version: page.version, digest, filters: coming.filters, except: coming.except, coming: None };
+        *self = Self {
+            version: page.version,
+            digest,
+            filters: coming.filters,
+            except: coming.except,
+            bytes: coming.bytes,
+            coming: None,
+        };
         Ok(Some(changed))
     }
 
     /// Takes a change, if it follows the version that is held.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it; the interest stays as it was.
     pub fn delta(&mut self, delta: Delta<'_>) -> Result<Option<Changed>, InterestFault> {
         let next = Version { number: self.version.number.wrapping_add(1), ..self.version };
         if delta.version != next {
             return Ok(None);
         }
+        let mut entries = Vec::new();
+        each(delta.entries, |filter, except, removed| entries.push((filter, except, removed)))?;
+        let more = entries.iter().filter(|(_, _, removed)| !removed);
+        let (count, len) = more.fold((0, 0), |(count, len), (filter, _, _)| (count + 1, len + filter.as_str().len()));
+        if self.filters.len() + self.except.len() + count > FILTERS_MAX || self.bytes + len > BYTES_MAX {
+            return Err(InterestFault::TooMany);
+        }
         let mut changed = Changed::default();
-        let mut digest = self.digest;
-        each(delta.entries, |filter, except, removed| {
+        for (filter, except, removed) in entries {
             let hash = digest_of(&filter, except);
             let set = if except { &mut self.except } else { &mut self.filters };
             let differs = if removed { set.remove(&filter) } else { set.insert(filter.clone()) };
             if differs {
-                digest = if removed { digest.wrapping_sub(hash) } else { digest.wrapping_add(hash) };
+                let len = filter.as_str().len();
+                self.bytes = if removed { self.bytes.saturating_sub(len) } else { self.bytes + len };
+                self.digest = if removed { self.digest.wrapping_sub(hash) } else { self.digest.wrapping_add(hash) };
                 match (except, removed) {
                     (false, false) => changed.added.push(filter),
                     (false, true) => changed.removed.push(filter),
                     (true, false | true) => {}
                 }
             }
-        })?;
-        self.version = delta.version;
-        self.digest = digest;
-        if self.filters.len() + self.except.len() > FILTERS_MAX {
-            return Err(InterestFault::TooMany);
         }
+        self.version = delta.version;
         Ok(Some(changed))
     }
 

@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::heartbeat::Beat;
 use super::interest_in::{Changed, InterestFault};
 use super::lane_in::Offer;
-use super::marks::Mark;
+use super::marks::{Mark, Version};
 use super::outlet::{Conn, Delivery, DropReason, Incoming, Now, Outlet};
 use super::policy::Verdict;
 use super::record::{Record, Records};
@@ -17,6 +17,9 @@ use super::state::Link;
 use super::syncing::Taken;
 use crate::codec::publish::Layout;
 use crate::router::Path;
+
+/// Nodes of all clusters whose marks are remembered for one node of the remote.
+const MARKS_MAX: usize = 4096;
 
 // === impl Link ===
 
@@ -179,7 +182,10 @@ impl<S: Spool> Link<S> {
 
     fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, mark: &Mark, now: Now) {
         let is_ours = mark.cluster == self.local.cluster_id && mark.node == self.local.node;
-        self.sources[source].marks.put(mark);
+        let marks = &mut self.sources[source].marks;
+        if marks.len() < MARKS_MAX || marks.get(&mark.cluster, &mark.node) != Version::default() {
+            marks.put(mark);
+        }
         // The remote routes by what we want: a heartbeat proves by digest that it is what we meant.
         if is_ours
             && mark.version == self.wanted.version()

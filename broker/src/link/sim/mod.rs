@@ -103,6 +103,13 @@ fn a_small_spool_stays_small_whatever_its_policy() {
 }
 
 #[test]
+fn bursts_fill_windows_and_batches() {
+    let plan = Plan { messages: 20, burst: 60, ..Plan::pair() };
+    holds("bursts", &plan, 150);
+    holds("bursts, one-sided", &Plan { links: vec![(0, 1, Dials::First)], durable: false, restarts: 0, ..plan }, 150);
+}
+
+#[test]
 fn long_schedules_hold_too() {
     let plan = Plan {
         active: Duration::from_secs(60),

@@ -222,11 +222,12 @@ impl Outlet for Calls<'_> {
 // === messages ===
 
 /// The packet of a publication on its way to a link, of which the route was looked up with this version of interest.
-pub fn pack(publication: usize, message: &Publication, routed_by: Interest, version: Version) -> Vec<u8> {
+pub fn pack(publication: usize, message: &Publication, routed_by: Interest, version: Version, large: bool) -> Vec<u8> {
     let mut payload = (publication as u64).to_be_bytes().to_vec();
     payload.extend_from_slice(&routed_by.epoch.to_be_bytes());
     payload.extend_from_slice(&routed_by.number.to_be_bytes());
-    payload.extend(std::iter::repeat_n(0x55, publication % 40));
+    let padding = if large && publication.is_multiple_of(5) { 20_000 } else { publication % 40 };
+    payload.extend(std::iter::repeat_n(0x55, padding));
     let mut frame = Vec::new();
     let parts = publish::Parts {
         version,

@@ -18,8 +18,10 @@ pub struct Plan {
     pub max_hops: u8,
     /// How long faults, publishers and subscribers go on.
     pub active: Duration,
-    /// Messages published in that time.
+    /// Times at which messages are published.
     pub messages: usize,
+    /// Messages published at each of these times; some are large if there are several.
+    pub burst: usize,
     /// Changes of subscriptions in that time.
     pub subscriptions: usize,
     /// Cuts and black holes in that time.
@@ -79,6 +81,7 @@ impl Plan {
             max_hops: 1,
             active: Duration::from_secs(8),
             messages: 120,
+            burst: 1,
             subscriptions: 16,
             cuts: 4,
             restarts: 2,

@@ -24,8 +24,10 @@ impl World {
         let topic = *self.random.pick(&TOPICS);
         let publisher = self.random.below(3);
         let qos = *self.random.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]);
-        if self.nodes[node].up && !self.nodes[node].links.iter().any(|side| side.pressure) {
-            self.publish_one(node, publisher, qos, topic);
+        for _ in 0..self.plan.burst {
+            if self.nodes[node].up && !self.nodes[node].links.iter().any(|side| side.pressure) {
+                self.publish_one(node, publisher, qos, topic);
+            }
         }
     }
 
@@ -41,7 +43,7 @@ impl World {
         for link in 0..self.nodes[node].links.len() {
             let side = &self.nodes[node].links[link];
             if side.routes.iter().any(|filter| filter.matches(topic)) {
-                let frame = pack(publication, &message, self.routed_by(node, link), version);
+                let frame = pack(publication, &message, self.routed_by(node, link), version, self.plan.burst > 1);
                 waiting += usize::from(qos != Qos::AtMostOnce);
                 self.enqueue(node, link, Queued::Message { publication, frame, version, path: Vec::new() });
             }
@@ -106,7 +108,7 @@ impl World {
             if may_pass(to, Origin::Link(path(&bytes))) && side.routes.iter().any(|filter| filter.matches(told.topic)) {
                 assert_eq!(qos, told.qos, "no route of a transit plan lowers the QoS");
                 let _ = &frame;
-                let frame = pack(publication, &told, self.routed_by(node, other), Version::V5);
+                let frame = pack(publication, &told, self.routed_by(node, other), Version::V5, false);
                 let path = bytes.clone();
                 self.enqueue(node, other, Queued::Message { publication, frame, version: Version::V5, path });
             }
