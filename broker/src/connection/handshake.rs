@@ -20,6 +20,10 @@ use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, Shared, Stream,
 use crate::tls::{self, Certificate};
 use crate::transport::{Movable, Transport};
 
+/// Largest CONNECT, in bytes: nobody is authenticated yet, so nobody may fill memory. A will, a user name, a password and
+/// a client id of the greatest length fit.
+const CONNECT_MAX: usize = 384 << 10;
+
 /// What a handshake goes by: one for each listener and configuration.
 pub struct Door {
     /// Who may come in.
@@ -55,6 +59,8 @@ struct Refusal {
     why: Refused,
     /// What the other side is told, and in which version; `None`: the connection is just closed.
     answer: Option<(Version, Reason)>,
+    /// Largest packet that it takes, in bytes.
+    packet_max: usize,
     message: String,
 }
 
@@ -84,6 +90,11 @@ pub async fn greet(shared: Arc<Shared>, door: Arc<Door>, handshake: Handshake) {
                 let mut answer = Connack::refusal(reason);
                 answer.properties.reason_string = Some(refusal.message);
                 connack::encode(&mut bytes, version, &answer);
+                if bytes.len() > refusal.packet_max {
+                    // The reason code alone, if the sentence is more than the other side takes (section 3.2.2.3.9).
+                    bytes.clear();
+                    connack::encode(&mut bytes, version, &Connack::refusal(reason));
+                }
             }
             return answer_and_close(transport, bytes);
         }
@@ -108,7 +119,7 @@ async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> 
         {
             return Err(Refusal::silent(Refused::ProtocolError, "the first packet is not CONNECT [MQTT-3.1.0-1]"));
         }
-        match frame::peek(buffer, door.packet_max) {
+        match frame::peek(buffer, door.packet_max.min(CONNECT_MAX)) {
             Ok(Peek::Frame { total, .. }) if total <= buffer.len() => break total,
             Ok(Peek::Frame { .. } | Peek::Partial) => {}
             Err(error) => return Err(Refusal::of(error, None)),
@@ -123,7 +134,8 @@ async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> 
     let rest = buffer.split_off(total);
     *buffer = rest;
     let version = connect.version;
-    let refuse = |why, reason, message: String| Refusal { why, answer: Some((version, reason)), message };
+    let packet_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
+    let refuse = |why, reason, message: String| Refusal { why, answer: Some((version, reason)), packet_max, message };
     if connect.properties.authentication_method.is_some() {
         let message = "no authentication method is offered; use a user name and a password".to_owned();
         return Err(refuse(Refused::UnsupportedAuthentication, Reason::BadAuthenticationMethod, message));
@@ -235,7 +247,7 @@ fn note(shared: &Shared, peer: SocketAddr, why: Refused, message: &str) {
 
 impl Refusal {
     fn silent(why: Refused, message: &str) -> Self {
-        Self { why, answer: None, message: message.to_owned() }
+        Self { why, answer: None, packet_max: usize::MAX, message: message.to_owned() }
     }
 
     fn of(error: Error, answer: Option<Version>) -> Self {
@@ -246,6 +258,7 @@ impl Refusal {
             Reason::ProtocolError => Refused::ProtocolError,
             _ => Refused::Malformed,
         };
-        Self { why, answer: answer.map(|version| (version, error.reason)), message: error.what.to_owned() }
+        let answer = answer.map(|version| (version, error.reason));
+        Self { why, answer, packet_max: usize::MAX, message: error.what.to_owned() }
     }
 }

@@ -15,7 +15,7 @@ use super::shards::{self, Shards};
 use super::status::Node;
 use crate::admin::{Admin, AdminError, Source};
 use crate::auth::Verifier;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixSeconds};
 use crate::config::{self, Loaded, Problems};
 use crate::link::Local;
 use crate::metrics::Board;
@@ -29,6 +29,8 @@ use crate::tls;
 const HASHES_AT_ONCE: usize = 2;
 /// Dial requests that wait; a link has at most one.
 const DIAL_REQUESTS_MAX: usize = 1024;
+/// Certificates that end within this many seconds are told in the log at each load.
+const EXPIRES_SOON: u64 = 14 * 86_400;
 /// Memory for retained messages, in bytes.
 pub(super) const RETAINED_BYTES_MAX: usize = 1 << 30;
 
@@ -164,6 +166,11 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
     let prepare = move |mut loaded: Loaded| {
         if let Some(name) = &node_name {
             loaded.config.node_name.clone_from(name);
+        }
+        for files in loaded.listeners.values().chain(loaded.links.values().map(|link| &link.tls)) {
+            for sentence in tls::expiring(files, UnixSeconds::now(), EXPIRES_SOON) {
+                tracing::warn!("{sentence}.");
+            }
         }
         Prepared::new(loaded, Arc::clone(&verifier))
     };
