@@ -121,7 +121,10 @@ fn render_authentication(cluster: &ValidCluster, files: &mut Files) -> Authentic
         let password = |password: &Confidential| line(&String::from_utf8_lossy(password.reveal()));
         let lines: String =
             users.iter().map(|(user, secret)| format!("{}: {}\n", line(user), password(secret))).collect();
-        files.put(USERS_FILE.to_owned(), &Confidential::new(lines))
+        // A comment alone would be no map.
+        let lines = if lines.is_empty() { "{}\n" } else { &lines };
+        let text = format!("# User names with their passwords or hashes, from the Secret of users.\n{lines}");
+        files.put(USERS_FILE.to_owned(), &Confidential::new(text))
     });
     Authentication { anonymous, users_file }
 }

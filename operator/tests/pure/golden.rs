@@ -68,7 +68,8 @@ fn outcome(validated: &Validated) -> BTreeMap<String, String> {
             files.insert(format!("{}/{name}", cluster.name), String::from_utf8(content).expect("text"));
         }
         let objects = children(cluster).iter().map(shown).collect::<Vec<_>>().join("---\n");
-        files.insert(format!("{}/children.yaml", cluster.name), objects);
+        let title = format!("# The child objects of cluster {} on Kubernetes.\n", cluster.name);
+        files.insert(format!("{}/children.yaml", cluster.name), title + &objects);
     }
     files
 }

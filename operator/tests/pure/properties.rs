@@ -160,6 +160,18 @@ fn every_change_of_the_folder_changes_the_hash() {
 }
 
 #[test]
+fn a_secret_without_users_is_an_empty_map() {
+    let mut observed = full();
+    observed.links.clear();
+    for secret in observed.secrets.iter_mut().filter(|secret| secret.metadata.name.as_deref() == Some("users")) {
+        secret.string_data = None;
+    }
+    let rendered = render(&cluster(&observed), &placement());
+    let users = serde_saphyr::from_slice::<std::collections::BTreeMap<String, String>>(&rendered.files["users.yaml"]);
+    assert!(users.is_ok_and(|users| users.is_empty()));
+}
+
+#[test]
 fn names_and_labels_fit_at_their_longest() {
     let name = format!("a{}", "b".repeat(44));
     let mut observed = full();
