@@ -47,7 +47,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         let run_file::RunningNode { namespace, cluster, node, admin, listeners: _ } = node;
         views.push(View { namespace, cluster, node, admin, pid, status: status.ok() });
     }
-    let readiness = Readiness::of(&views);
+    let readiness = Readiness::of(&views, |_, link| link.ready);
     let text = if flags.json {
         serde_json::to_string_pretty(&views).context("the state cannot be written as JSON")?
     } else {

@@ -7,60 +7,108 @@ use crate::view::View;
 /// Blanks between two columns.
 const GAP: usize = 2;
 
-/// The table, each line at most `width` characters.
+/// A column: its header, which side its cells keep to, and how soon it goes when the width does not suffice (0: never).
+struct Column(&'static str, Align, u8);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Align {
+    Left,
+    Right,
+}
+
+use Align::{Left, Right};
+
+const NODES: [Column; 11] = [
+    Column("CLUSTER", Left, 0),
+    Column("NODE", Left, 2),
+    Column("LISTENERS", Left, 0),
+    Column("CLIENTS", Right, 0),
+    Column("SESSIONS", Right, 3),
+    Column("SUBSCRIPTIONS", Right, 4),
+    Column("RETAINED", Right, 5),
+    Column("IN", Right, 0),
+    Column("OUT", Right, 0),
+    Column("DROPPED", Right, 6),
+    Column("ADMIN", Left, 1),
+];
+
+const LINKS: [Column; 11] = [
+    Column("LINK", Left, 0),
+    Column("REMOTE", Left, 4),
+    Column("STATE", Left, 0),
+    Column("READY", Left, 0),
+    Column("ROUND TRIP", Right, 3),
+    Column("WANTED", Right, 1),
+    Column("SERVED", Right, 2),
+    Column("SPOOL", Right, 0),
+    Column("SENT", Right, 0),
+    Column("RECEIVED", Right, 0),
+    Column("DROPPED", Right, 5),
+];
+
+/// The table, each line at most `width` characters: first less important columns go, then the ends of lines.
 pub fn render(views: &[View], width: usize) -> Vec<String> {
-    let mut lines = nodes(views);
-    if views.iter().filter_map(|view| view.status.as_ref()).any(|status| !status.links.is_empty()) {
+    let mut lines = columns(&NODES, &views.iter().map(node).collect::<Vec<_>>(), width);
+    let links: Vec<_> = views
+        .iter()
+        .flat_map(|view| view.status.iter().flat_map(|status| &status.links).map(move |link| (view, link)))
+        .collect();
+    if !links.is_empty() {
         lines.push(String::new());
-        lines.extend(links(views));
+        lines.extend(columns(
+            &LINKS,
+            &links.iter().map(|(view, status)| link(view, status)).collect::<Vec<_>>(),
+            width,
+        ));
+    }
+    for (view, link) in links.into_iter().filter(|(_, link)| !link.ready && link.state != LinkState::Disabled) {
+        if let Some(error) = &link.last_error {
+            lines.push(format!("{}/{}: {}: {}", view.cluster, link.name, error.reason, error.message));
+        }
     }
     lines.into_iter().map(|line| cut(&line, width)).collect()
 }
 
-fn nodes(views: &[View]) -> Vec<String> {
-    let mut rows = vec![
-        [
-            "CLUSTER",
-            "NODE",
-            "LISTENERS",
-            ">CLIENTS",
-            ">SESSIONS",
-            ">SUBSCRIPTIONS",
-            ">RETAINED",
-            ">IN",
-            ">OUT",
-            ">DROPPED",
-            "ADMIN",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    ];
-    for view in views {
-        let mut row = vec![view.cluster.clone(), view.node.clone()];
-        match &view.status {
-            Some(status) => {
-                row.push(listeners(status));
-                let dropped = status.messages_dropped.values().sum();
-                let numbers = [
-                    status.connections,
-                    status.sessions,
-                    status.subscriptions,
-                    status.retained,
-                    status.messages_received,
-                    status.messages_sent,
-                    dropped,
-                ];
-                row.extend(numbers.map(number));
-            }
-            None => {
-                row.push("does not answer".to_owned());
-                row.extend(std::iter::repeat_n("-".to_owned(), 7));
-            }
+fn node(view: &View) -> Vec<String> {
+    let mut row = vec![view.cluster.clone(), view.node.clone()];
+    match &view.status {
+        Some(status) => {
+            row.push(listeners(status));
+            let dropped = status.messages_dropped.values().sum();
+            let numbers = [
+                status.connections,
+                status.sessions,
+                status.subscriptions,
+                status.retained,
+                status.messages_received,
+                status.messages_sent,
+                dropped,
+            ];
+            row.extend(numbers.map(number));
         }
-        row.push(format!("http://{}", view.admin));
-        rows.push(row);
+        None => {
+            row.push("does not answer".to_owned());
+            row.extend(std::iter::repeat_n("-".to_owned(), 7));
+        }
     }
-    columns(&rows)
+    row.push(format!("http://{}", view.admin));
+    row
+}
+
+fn link(view: &View, link: &LinkStatus) -> Vec<String> {
+    vec![
+        format!("{}/{}", view.cluster, link.name),
+        link.remote_cluster.clone(),
+        state(link),
+        if link.ready { "yes" } else { "no" }.to_owned(),
+        link.round_trip_micros.map_or_else(|| "-".to_owned(), millis),
+        number(link.filters_wanted),
+        number(link.filters_served),
+        spool(link),
+        number(link.messages_sent),
+        number(link.messages_received),
+        number(link.messages_dropped.values().sum()),
+    ]
 }
 
 fn listeners(status: &Status) -> String {
@@ -69,44 +117,6 @@ fn listeners(status: &Status) -> String {
         Some(_) => format!("{} NOT LISTENING", listener.name),
     });
     listeners.collect::<Vec<_>>().join(", ")
-}
-
-fn links(views: &[View]) -> Vec<String> {
-    let header = [
-        "LINK",
-        "REMOTE",
-        "STATE",
-        "READY",
-        ">ROUND TRIP",
-        ">WANTED",
-        ">SERVED",
-        ">SPOOL",
-        ">SENT",
-        ">RECEIVED",
-        ">DROPPED",
-        "LAST ERROR",
-    ];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for view in views {
-        for link in view.status.iter().flat_map(|status| &status.links) {
-            let error = link.last_error.as_ref().filter(|_| !link.ready);
-            rows.push(vec![
-                format!("{}/{}", view.cluster, link.name),
-                link.remote_cluster.clone(),
-                state(link),
-                if link.ready { "yes" } else { "no" }.to_owned(),
-                link.round_trip_micros.map_or_else(|| "-".to_owned(), millis),
-                number(link.filters_wanted),
-                number(link.filters_served),
-                spool(link),
-                number(link.messages_sent),
-                number(link.messages_received),
-                number(link.messages_dropped.values().sum()),
-                error.map_or_else(String::new, |error| format!("{}: {}", error.reason, error.message)),
-            ]);
-        }
-    }
-    columns(&rows)
 }
 
 fn state(link: &LinkStatus) -> String {
@@ -146,39 +156,43 @@ fn number(number: u64) -> String {
 
 /// Microseconds as `0.4 ms`.
 pub fn millis(micros: u64) -> String {
-    format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
+    match micros {
+        0..100 => "< 0.1 ms".to_owned(),
+        _ => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+    }
 }
 
-/// Rows with aligned columns; a header that begins with `>` aligns its column to the right.
-fn columns(rows: &[Vec<String>]) -> Vec<String> {
-    let header: Vec<(&str, bool)> = rows
-        .first()
-        .into_iter()
-        .flatten()
-        .map(|name| match name.strip_prefix('>') {
-            Some(name) => (name, true),
-            None => (name.as_str(), false),
+/// Header and rows, aligned; without the columns that go first where all are too wide.
+fn columns(header: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
+    let widths: Vec<usize> = header
+        .iter()
+        .enumerate()
+        .map(|(at, Column(name, ..))| {
+            let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+            cells.chain([name.len()]).max().unwrap_or(0)
         })
         .collect();
-    let width = |column: usize| {
-        let cells = rows.iter().skip(1).filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header[column].0.len()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
+    let mut shown: Vec<usize> = (0..header.len()).collect();
+    let total = |shown: &[usize]| shown.iter().map(|at| widths[*at] + GAP).sum::<usize>().saturating_sub(GAP);
+    while total(&shown) > width {
+        let first = shown.iter().copied().filter(|at| header[*at].2 > 0).min_by_key(|at| header[*at].2);
+        let Some(first) = first else { break };
+        shown.retain(|at| *at != first);
+    }
+    let line = |cell: &dyn Fn(usize) -> String| {
         let mut line = String::new();
-        for ((cell, (_, right)), width) in cells.into_iter().zip(&header).zip(&widths) {
-            if *right {
-                line += &format!("{cell:>width$}")
-            } else {
-                line += &format!("{cell:<width$}")
-            }
+        for at in &shown {
+            let (cell, width) = (cell(*at), widths[*at]);
+            line += &match header[*at].1 {
+                Left => format!("{cell:<width$}"),
+                Right => format!("{cell:>width$}"),
+            };
             line.extend([' '; GAP]);
         }
         line.trim_end().to_owned()
     };
-    let first = line(header.iter().map(|(name, _)| *name).collect());
-    let others = rows.iter().skip(1).map(|row| line(row.iter().map(String::as_str).collect()));
+    let first = line(&|at| header[at].0.to_owned());
+    let others = rows.iter().map(|row| line(&|at| row.get(at).cloned().unwrap_or_default()));
     std::iter::once(first).chain(others).collect()
 }
 

@@ -58,9 +58,10 @@ fn nodes_and_links_stand_in_aligned_columns() {
         "edge     edge-0  mqtt 127.0.0.1:1883, tls NOT LISTENING        1         0              0         0  1,000,000    0        5  http://127.0.0.1:40000",
         "edge     edge-1  does not answer                               -         -              -         -          -    -        -  http://127.0.0.1:40000",
         "",
-        "LINK           REMOTE  STATE              READY  ROUND TRIP  WANTED  SERVED    SPOOL    SENT  RECEIVED  DROPPED  LAST ERROR",
+        "LINK           REMOTE  STATE              READY  ROUND TRIP  WANTED  SERVED    SPOOL    SENT  RECEIVED  DROPPED",
         "edge/to-cloud  cloud   connected (1 out)  yes        0.4 ms       0       0        0  12,345         0        0",
-        "edge/to-plant  plant   disconnected       no              -       0       0  7 (3 s)       0         0        0  RemoteUnreachable: connection refused",
+        "edge/to-plant  plant   disconnected       no              -       0       0  7 (3 s)       0         0        0",
+        "edge/to-plant: RemoteUnreachable: connection refused",
     ];
     assert_eq!(render(&[view(), silent], 200), expected);
 }
@@ -70,6 +71,9 @@ fn no_line_is_wider_than_the_terminal() {
     for width in [1, 20, 79] {
         assert!(render(&[view()], width).iter().all(|line| line.chars().count() <= width), "{width}");
     }
+    let narrow = render(&[view()], 80);
+    assert_eq!(narrow[0], "CLUSTER  LISTENERS                               CLIENTS         IN  OUT");
+    assert_eq!(narrow[3], "LINK           STATE              READY    SPOOL    SENT  RECEIVED  DROPPED");
     assert_eq!(render(&[view()], 10)[0], "CLUSTER  …");
 }
 

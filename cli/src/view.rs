@@ -1,7 +1,7 @@
 //! What is shown of running nodes: their status beside where they were put.
 
 use serde::{Deserialize, Serialize};
-use tombolo_broker_api::{LinkState, Status};
+use tombolo_broker_api::{LinkState, LinkStatus, Status};
 
 /// A running node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ pub struct Readiness {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Of these nodes together.
-    pub fn of(views: &[View]) -> Self {
+    /// Of these nodes together; `is_ready` judges an enabled link.
+    pub fn of(views: &[View], is_ready: impl Fn(&View, &LinkStatus) -> bool) -> Self {
         let mut readiness = Self { clusters: views.len(), links: 0, ready: !views.is_empty() };
         for view in views {
             let Some(status) = &view.status else {
@@ -47,7 +47,7 @@ impl Readiness {
             readiness.ready &= status.listeners.iter().all(|listener| listener.error.is_none());
             for link in status.links.iter().filter(|link| link.state != LinkState::Disabled) {
                 readiness.links += 1;
-                readiness.ready &= link.ready;
+                readiness.ready &= is_ready(view, link);
             }
         }
         readiness

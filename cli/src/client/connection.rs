@@ -273,7 +273,8 @@ fn happened_v5(event: v5::Event) -> Happened {
 /// `NotAuthorized` is `not authorized`; what the broker adds follows in brackets.
 fn reason(code: &dyn std::fmt::Debug, why: Option<&str>) -> String {
     let mut words = String::new();
-    for letter in format!("{code:?}").chars() {
+    let code = format!("{code:?}");
+    for letter in code.replace("UserNamePassword", "UserNameOrPassword").chars() {
         if letter.is_ascii_uppercase() && !words.is_empty() {
             words.push(' ');
         }

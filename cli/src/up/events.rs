@@ -1,29 +1,97 @@
 //! What changed between two looks at the nodes, a line each.
 
+use std::collections::BTreeSet;
+
 use tombolo_broker_api::{LinkState, LinkStatus, Status};
 
 use crate::table::millis;
-use crate::view::View;
+use crate::view::{Readiness, View};
 
-/// The lines to print, nodes in the order of `new`.
-pub fn changes(old: &[View], new: &[View]) -> Vec<String> {
-    let nothing = Status::default();
-    let mut lines = Vec::new();
-    for view in new {
-        let Some(after) = &view.status else { continue };
-        let same = |other: &&View| (&other.namespace, &other.node) == (&view.namespace, &view.node);
-        let before = old.iter().find(same).and_then(|view| view.status.as_ref()).unwrap_or(&nothing);
-        listeners(view, before, after, &mut lines);
-        configuration(view, before, after, &mut lines);
-        for link in &after.links {
-            let before = before.links.iter().find(|other| other.name == link.name);
-            lines.extend(link_change(before, link).map(|what| format!("link {}/{}: {what}", view.cluster, link.name)));
+/// What was seen last, and which links have been ready since they connected.
+///
+/// A link whose clients subscribe is briefly out of step with the other side. That is its daily life, and nobody is
+/// told: a link is lost when its connection is.
+#[derive(Default)]
+pub struct Follow {
+    views: Vec<View>,
+    ready: BTreeSet<LinkKey>,
+}
+
+/// Namespace, node and name of a link.
+type LinkKey = (String, String, String);
+
+// === impl Follow ===
+
+impl Follow {
+    /// Takes what is seen now; the lines to print, in the order of the nodes.
+    pub fn changes(&mut self, now: &[View]) -> Vec<String> {
+        let nothing = Status::default();
+        let mut lines = Vec::new();
+        let before = std::mem::replace(&mut self.views, now.to_vec());
+        for view in now {
+            let Some(after) = &view.status else { continue };
+            let same = |other: &&View| (&other.namespace, &other.node) == (&view.namespace, &view.node);
+            let before = before.iter().find(same).and_then(|view| view.status.as_ref()).unwrap_or(&nothing);
+            listeners(view, before, after, &mut lines);
+            configuration(view, before, after, &mut lines);
+            for link in &after.links {
+                let before = before.links.iter().find(|other| other.name == link.name);
+                let change = self.link_change(key(view, link), before, link);
+                lines.extend(change.map(|what| format!("link {}/{}: {what}", view.cluster, link.name)));
+            }
+            for link in before.links.iter().filter(|link| !after.links.iter().any(|other| other.name == link.name)) {
+                self.ready.remove(&key(view, link));
+                lines.push(format!("link {}/{}: removed", view.cluster, link.name));
+            }
         }
-        for link in before.links.iter().filter(|link| !after.links.iter().any(|other| other.name == link.name)) {
-            lines.push(format!("link {}/{}: removed", view.cluster, link.name));
+        lines
+    }
+
+    /// How much is in service, by what was seen last.
+    pub fn readiness(&self) -> Readiness {
+        Readiness::of(&self.views, |view, link| self.ready.contains(&key(view, link)))
+    }
+
+    fn link_change(&mut self, key: LinkKey, before: Option<&LinkStatus>, after: &LinkStatus) -> Option<String> {
+        let why = after.last_error.as_ref().map(|error| format!("{}: {}", error.reason, error.message));
+        if after.ready {
+            let round_trip = after.round_trip_micros.map(|micros| format!(", round trip {}", millis(micros)));
+            let text = || format!("ready with {}{}", after.remote_cluster, round_trip.unwrap_or_default());
+            return self.ready.insert(key).then(text);
+        }
+        match after.state {
+            LinkState::Connected if self.ready.contains(&key) => return None,
+            LinkState::Disabled => {
+                self.ready.remove(&key);
+                let already = before.is_some_and(|before| before.state == LinkState::Disabled);
+                return (!already).then(|| "disabled".to_owned());
+            }
+            LinkState::Disconnected | LinkState::Handshaking | LinkState::Connected => {}
+        }
+        if self.ready.remove(&key) {
+            return Some(format!(
+                "lost {}{}",
+                after.remote_cluster,
+                why.map(|why| format!(": {why}")).unwrap_or_default()
+            ));
+        }
+        let told = |link: &LinkStatus| link.last_error.clone().map(|error| (error.reason, error.message));
+        if before.and_then(told) != told(after) {
+            return why;
+        }
+        let state_before = before.map(|before| before.state);
+        match (state_before, after.state) {
+            (before, LinkState::Connected) if before != Some(LinkState::Connected) => {
+                Some(format!("connected with {}", after.remote_cluster))
+            }
+            (Some(LinkState::Disabled), _) => Some("enabled".to_owned()),
+            _ => None,
         }
     }
-    lines
+}
+
+fn key(view: &View, link: &LinkStatus) -> LinkKey {
+    (view.namespace.clone(), view.node.clone(), link.name.clone())
 }
 
 fn listeners(view: &View, before: &Status, after: &Status, lines: &mut Vec<String>) {
@@ -49,39 +117,6 @@ fn configuration(view: &View, before: &Status, after: &Status, lines: &mut Vec<S
             lines.push(format!("configuration refused: {}: {error}; the one before goes on", view.node));
         }
         Some(_) | None => {}
-    }
-}
-
-fn link_change(before: Option<&LinkStatus>, after: &LinkStatus) -> Option<String> {
-    let nothing = LinkStatus::default();
-    let is_new = before.is_none();
-    let before = before.unwrap_or(&nothing);
-    let why = after.last_error.as_ref().map(|error| format!("{}: {}", error.reason, error.message));
-    if after.ready && !before.ready {
-        let round_trip = after.round_trip_micros.map(|micros| format!(", round trip {}", millis(micros)));
-        return Some(format!("ready with {}{}", after.remote_cluster, round_trip.unwrap_or_default()));
-    }
-    if before.ready && !after.ready {
-        return Some(match (after.state, why) {
-            (LinkState::Disabled, _) => "disabled".to_owned(),
-            (LinkState::Disconnected | LinkState::Handshaking | LinkState::Connected, why) => {
-                format!("lost {}{}", after.remote_cluster, why.map(|why| format!(": {why}")).unwrap_or_default())
-            }
-        });
-    }
-    let same_error = before.last_error.as_ref().map(|error| (&error.reason, &error.message))
-        == after.last_error.as_ref().map(|error| (&error.reason, &error.message));
-    if !same_error && !after.ready {
-        return why;
-    }
-    if after.state == before.state && !is_new {
-        return None;
-    }
-    match after.state {
-        LinkState::Disabled => Some("disabled".to_owned()),
-        LinkState::Connected => Some(format!("connected with {}", after.remote_cluster)),
-        LinkState::Disconnected if before.state == LinkState::Disabled => Some("enabled".to_owned()),
-        LinkState::Disconnected | LinkState::Handshaking => None,
     }
 }
 
@@ -115,7 +150,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once() {
         use LinkState::{Connected, Disabled, Disconnected};
-        let steps: [(View, &[&str]); 9] = [
+        let steps: [(View, &[&str]); 11] = [
             (view("1", None), &["listening: edge mqtt on 127.0.0.1:1883"]),
             (view("2", link(Disconnected, false, None)), &["configuration applied: edge-0"]),
             (
@@ -125,6 +160,8 @@ mod tests {
             (view("2", link(Disconnected, false, Some("refused"))), &[]),
             (view("2", link(Connected, false, Some("refused"))), &["link edge/to-cloud: connected with cloud"]),
             (view("2", link(Connected, true, Some("refused"))), &["link edge/to-cloud: ready with cloud"]),
+            (view("2", link(Connected, false, Some("refused"))), &[]),
+            (view("2", link(Connected, true, Some("refused"))), &[]),
             (
                 view("2", link(Disconnected, false, Some("reset"))),
                 &["link edge/to-cloud: lost cloud: RemoteUnreachable: reset"],
@@ -132,20 +169,38 @@ mod tests {
             (view("2", link(Disabled, false, Some("reset"))), &["link edge/to-cloud: disabled"]),
             (view("2", None), &["link edge/to-cloud: removed"]),
         ];
-        let mut before = Vec::new();
+        let mut follow = Follow::default();
         for (at, (after, expected)) in steps.into_iter().enumerate() {
-            let after = vec![after];
-            assert_eq!(changes(&before, &after), expected, "step {at}");
-            before = after;
+            assert_eq!(follow.changes(&[after]), expected, "step {at}");
         }
     }
 
     #[test]
     fn a_refused_configuration_is_told_with_its_reason() {
-        let before = vec![view("1", None)];
-        let mut after = before.clone();
-        after[0].status.as_mut().expect("set above").config_error = Some("no such file".into());
-        assert_eq!(changes(&before, &after), ["configuration refused: edge-0: no such file; the one before goes on"]);
-        assert!(changes(&after, &after.clone()).is_empty());
+        let mut follow = Follow::default();
+        let mut view = view("1", None);
+        follow.changes(std::slice::from_ref(&view));
+        view.status.as_mut().expect("set above").config_error = Some("no such file".into());
+        let told = ["configuration refused: edge-0: no such file; the one before goes on"];
+        assert_eq!(follow.changes(std::slice::from_ref(&view)), told);
+        assert!(follow.changes(&[view]).is_empty());
+    }
+
+    #[test]
+    fn everything_is_ready_while_each_enabled_link_has_been_since_it_connected() {
+        use LinkState::{Connected, Disabled, Disconnected};
+        let mut follow = Follow::default();
+        for (state, ready, links, expected) in [
+            (Disconnected, false, 1, false),
+            (Connected, false, 1, false),
+            (Connected, true, 1, true),
+            (Connected, false, 1, true),
+            (Disconnected, false, 1, false),
+            (Connected, false, 1, false),
+            (Disabled, false, 0, true),
+        ] {
+            follow.changes(&[view("1", link(state, ready, None))]);
+            assert_eq!(follow.readiness(), Readiness { clusters: 1, links, ready: expected }, "{state:?} {ready}");
+        }
     }
 }

@@ -19,7 +19,8 @@ use crate::data_dir::{self, DataDir};
 use crate::problem::{Problem, count};
 use crate::source::{self, Source};
 use crate::table;
-use crate::view::{Readiness, View};
+use crate::view::Readiness;
+use events::Follow;
 use fleet::Fleet;
 use screen::Screen;
 
@@ -106,7 +107,7 @@ async fn follow(
     remarks(&desired, &mut say);
     fleet.apply(&desired.clusters, &mut say).await?;
     let mut files = Files { paths: &flags.file, seen: Ok(sources.clone()), applied: Ok(sources) };
-    let mut views: Vec<View> = Vec::new();
+    let mut following = Follow::default();
     let (mut was_ready, mut drawn_at) = (false, None::<Instant>);
     loop {
         match files.look() {
@@ -125,16 +126,15 @@ async fn follow(
                 }
             }
         }
-        let now = fleet.views().await;
-        let changes = events::changes(&views, &now);
+        let views = fleet.views().await;
+        let changes = following.changes(&views);
         let changed = !changes.is_empty();
         changes.into_iter().for_each(&mut say);
-        views = now;
         if let Err(error) = fleet.restart_where_required(&views, &mut say).await {
             say(format!("error: {error:#}"));
         }
         fleet.write_run_file(&views)?;
-        let readiness = Readiness::of(&views);
+        let readiness = following.readiness();
         let ready = readiness.ready && fleet.is_current(&views);
         if ready && !was_ready {
             say(format!("ready: {readiness}"));
