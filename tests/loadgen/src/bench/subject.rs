@@ -172,6 +172,7 @@ impl Subject {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "one thread, which has nothing to do but wait for other processes")]
     fn until(&mut self, what: &str, holds: impl Fn() -> bool) -> Result<()> {
         let end = Instant::now() + START;
         while !holds() {

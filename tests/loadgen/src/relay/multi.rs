@@ -68,8 +68,10 @@ fn leave(groups: &Groups, group: Option<u32>, me: Option<Arc<Receiver>>) {
 impl Receiver {
     fn start(writer: OwnedWriteHalf, channel: bool) -> Arc<Self> {
         if channel {
-            // Without a bound, as the common design has it; what it costs is what is measured.
-            #[allow(clippy::disallowed_methods)]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the common design has no bound; its cost is what is measured"
+            )]
             let (sender, queue) = mpsc::unbounded_channel();
             tokio::spawn(write_channel(queue, writer));
             return Arc::new(Self::Channel(sender));

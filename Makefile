@@ -1,0 +1,64 @@
+# The commands of the house; `make help` lists them.
+
+CARGO ?= cargo
+# Passed to the bench: `make bench ARGS="--runs 1 --only pairs"`.
+ARGS ?=
+# Schedules of each kind in `make sim`.
+SCHEDULES ?= 20000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench sim crds fmt lint check tools components
+
+help: ## Lists the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## Plays the story of the README with two linked clusters; KEEP=1 leaves them running
+	$(CARGO) build --locked -p tombolo
+	$(CARGO) run --locked -q -p tombolo --bin tombolo-demo -- $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: tools components ## Everything that must hold: format, lints, tidy, unit, property, wire, link, story and `tombolo up` tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) build --locked --workspace --all-targets
+	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} $(CARGO) test --locked --workspace --no-fail-fast
+
+bench: tools ## CPU per million deliveries beside a bare relay and the targets; ARGS="--runs 1 --only pairs" for a part
+	$(CARGO) build --locked --release -p tombolo-broker -p tombolo-loadgen
+	target/release/bench $(ARGS)
+
+sim: tools ## Many schedules of two linked clusters on a failing network; SCHEDULES=n, SEED=n for one of them
+	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib link::sim -- --nocapture
+
+crds: tools ## Writes the YAML of the resource types
+	$(CARGO) run --locked -q -p tombolo-crds --bin crds-yaml
+
+fmt: tools components ## Formats all code
+	$(CARGO) fmt --all
+
+lint: tools components ## Clippy, where a warning is an error
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+check: tools components ## What is quick: format, clippy, tidy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked -p tombolo-tests --test tidy
+
+# Says what is missing and how to get it, before anything fails in a way that nobody understands.
+tools:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	  echo "Rust is missing. Get it with:"; \
+	  echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; \
+	  echo "then open a new shell, or run: . \$$HOME/.cargo/env"; exit 1; } >&2
+	@command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 || { \
+	  echo "A C compiler is missing (the TLS library is built with it). Get one with:"; \
+	  echo "  Debian, Ubuntu:  sudo apt-get install build-essential"; \
+	  echo "  Fedora:          sudo dnf install gcc"; \
+	  echo "  macOS:           xcode-select --install"; exit 1; } >&2
+	@wanted=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	found=$$(rustc --version 2>/dev/null | cut -d' ' -f2); \
+	printf '%s\n%s\n' "$$wanted" "$${found:-0}" | sort -V -C || { \
+	  echo "Rust $${found:-(none)} is older than $$wanted. Get a newer one with: rustup update stable"; exit 1; } >&2
+
+components:
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
+	  echo "rustfmt or clippy is missing. Get them with: rustup component add rustfmt clippy"; exit 1; } >&2
