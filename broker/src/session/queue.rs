@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Delivery;
+use crate::clock::Millis;
 
 /// Messages that wait for room in flight, or for the client to come back.
 #[derive(Debug, Default)]
@@ -30,14 +31,23 @@ impl Queue {
     /// Appends a message; gives it back when the queue is full, to be dropped and counted as `queue_full`.
     pub fn push(&mut self, delivery: Delivery, limits: Limits) -> Result<(), Delivery> {
         let cost = delivery.cost();
-        if self.entries.len() - self.replayed >= limits.messages
-            || self.bytes - self.replayed_bytes + cost > limits.bytes
-        {
+        if self.is_full(cost, limits) {
             return Err(delivery);
         }
         self.bytes += cost;
         self.entries.push_back(delivery);
         Ok(())
+    }
+
+    /// Takes the oldest messages out while they have expired; how many. What expired behind one that has not stays until
+    /// its turn comes.
+    pub fn drop_expired(&mut self, now: Millis) -> usize {
+        let mut dropped = 0;
+        while self.front().is_some_and(|next| next.message.is_expired(now)) {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
     }
 
     /// Appends retained messages that a SUBSCRIBE asked for. What waits already stays in front, so that a live
@@ -51,6 +61,11 @@ impl Queue {
             self.replayed = self.entries.len();
             self.replayed_bytes = self.bytes;
         }
+    }
+
+    fn is_full(&self, cost: usize, limits: Limits) -> bool {
+        let live = self.entries.len() - self.replayed;
+        live >= limits.messages || self.bytes - self.replayed_bytes + cost > limits.bytes
     }
 
     /// The next message.
@@ -95,5 +110,57 @@ impl Queue {
     /// Bytes waiting.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::codec::Qos;
+    use crate::message::{Message, tests::message};
+
+    const LIMITS: Limits = Limits { messages: 2, bytes: 1000 };
+
+    fn delivery(payload: &[u8], expires_at: Option<Millis>) -> Delivery {
+        let plain = message("t", payload);
+        let message = Arc::new(Message::new(plain.frame(), plain.layout(), expires_at));
+        Delivery { message, subscription_ids: None, qos: Qos::AtLeastOnce, retain: false }
+    }
+
+    #[test]
+    fn a_queue_is_bounded_in_messages_and_in_bytes() {
+        let mut queue = Queue::default();
+        assert!(queue.push(delivery(&[0; 900], None), LIMITS).is_ok());
+        assert!(queue.push(delivery(&[0; 900], None), LIMITS).is_err(), "too many bytes");
+        assert!(queue.push(delivery(b"x", None), LIMITS).is_ok());
+        assert!(queue.push(delivery(b"x", None), LIMITS).is_err(), "too many messages");
+        queue.pop();
+        assert!(queue.push(delivery(b"x", None), LIMITS).is_ok());
+    }
+
+    #[test]
+    fn retained_messages_of_a_subscription_take_no_room_from_live_ones() {
+        let mut queue = Queue::default();
+        queue.replay((0..10).map(|_| delivery(&[0; 900], None)));
+        assert!(queue.is_replaying());
+        assert!(queue.push(delivery(b"a", None), LIMITS).is_ok());
+        assert!(queue.push(delivery(b"b", None), LIMITS).is_ok());
+        assert!(queue.push(delivery(b"c", None), LIMITS).is_err());
+        (0..10).for_each(|_| drop(queue.pop()));
+        assert!(!queue.is_replaying() && queue.len() == 2);
+        (0..2).for_each(|_| drop(queue.pop()));
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn expired_messages_make_room() {
+        let mut queue = Queue::default();
+        assert!(queue.push(delivery(b"a", Some(Millis(10))), LIMITS).is_ok());
+        assert!(queue.push(delivery(b"b", None), LIMITS).is_ok());
+        assert_eq!(queue.drop_expired(Millis(9)), 0);
+        assert_eq!(queue.drop_expired(Millis(10)), 1);
+        assert!(queue.push(delivery(b"c", None), LIMITS).is_ok());
     }
 }

@@ -34,7 +34,7 @@ impl Shard {
             self.shared.board.events.refuse(Refused::MaxSessions);
             let mut out = Vec::new();
             connack::encode(&mut out, connect.version, &Connack::refusal(Reason::QuotaExceeded));
-            super::linger::answer_and_close(transport, out);
+            super::linger::answer_and_close(transport, out, Some(guard));
             return;
         }
         let (slot, session_present) = match existing {
@@ -46,7 +46,7 @@ impl Shard {
         let Some(row) = core.rows.get_mut(slot as usize) else { return };
         let Role::Client(client) = &mut row.role else { return };
         row.version = connect.version;
-        row.connection = Some(Connection { transport, tail: leftover, need: 0, waker, _guard: Some(guard) });
+        row.connection = Some(Connection { transport, tail: leftover, need: 0, waker, guard: Some(guard) });
         row.heard = now;
         row.blocked = false;
         row.broken = false;

@@ -34,7 +34,7 @@ impl Shard {
                 let packet = Disconnect { reason_string: Some(what), ..Disconnect::because(reason) };
                 disconnect::encode(&mut farewell, row.version, &packet);
             }
-            linger::answer_and_close(connection.transport, farewell);
+            linger::answer_and_close(connection.transport, farewell, connection.guard);
         }
         self.ended(slot, why);
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::Shared;
 use super::batch::{Barrier, Batch};
 use super::control::Tuning;
 use super::output::{FLUSH_AT, Output, Pool};
 use super::publication::{Form, Publication, Scratch};
 use super::row::{Client, Replay, Role, Row};
-use super::Shared;
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::metrics::{Counters, Dropped};
@@ -133,8 +133,13 @@ impl Core {
             messages: tuning.mqtt.max_queued_messages as usize,
             bytes: tuning.mqtt.max_queued_bytes.0 as usize,
         };
-        let delivery = delivery(publication, ids, qos, retain);
-        match flow.queue.push(delivery, limits) {
+        let mut outcome = flow.queue.push(delivery(publication, ids, qos, retain), limits);
+        if let Err(refused) = outcome {
+            let expired = flow.queue.drop_expired(*now);
+            (0..expired).for_each(|_| counters.drop_message(Dropped::Expired));
+            outcome = flow.queue.push(refused, limits);
+        }
+        match outcome {
             Ok(()) => {
                 if persistent && let Some(delivery) = flow.queue.back() {
                     store.write(Change::Queued { client_id: &client.id, delivery });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::control::Attach;
+use super::guard::ConnectionGuard;
 use crate::codec::Reason;
 use crate::codec::connack::{self, Connack};
 use crate::transport::Transport;
@@ -15,8 +16,10 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARD_MAX: usize = 256 << 10;
 
 /// Writes `bytes`, ends the stream, and waits a moment for the other end to see it. Must run on the transport's runtime.
-pub fn answer_and_close(mut transport: Transport, bytes: Vec<u8>) {
+/// The connection keeps its place at the listener meanwhile, so that refusals are bounded as connections are.
+pub fn answer_and_close(mut transport: Transport, bytes: Vec<u8>, guard: Option<ConnectionGuard>) {
     tokio::spawn(async move {
+        let _guard = guard;
         let farewell = async {
             transport.write_all(&bytes).await?;
             transport.shutdown().await?;
@@ -41,6 +44,6 @@ pub fn refuse_attach(attach: Attach) {
     connack::encode(&mut out, attach.connect.version, &Connack::refusal(Reason::ServerShuttingDown));
     // A socket that cannot be registered is closed without a word.
     if let Ok(transport) = attach.stream.attach() {
-        answer_and_close(transport, out);
+        answer_and_close(transport, out, Some(attach.guard));
     }
 }

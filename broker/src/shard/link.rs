@@ -394,6 +394,12 @@ impl Shard {
         self.link_row(slot)?.link.as_ref().map(|link| link.status(now, unix))
     }
 
+    /// Whether nothing waits for a link's remote, or nothing can reach it.
+    pub(super) fn is_drained(&self, slot: u32) -> bool {
+        let now = self.core.now.duration();
+        self.link_status(slot, now, 0).is_none_or(|status| status.spool.messages == 0 || !status.ready)
+    }
+
     /// The row of a link by its name.
     pub(super) fn link_named(&self, name: &str) -> Option<u32> {
         self.links.iter().copied().find(|slot| self.link_row(*slot).is_some_and(|row| *row.name == *name))

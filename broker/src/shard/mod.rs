@@ -46,7 +46,7 @@ pub use pressure::Pressure;
 pub use ready::Ready;
 pub use turn::serve;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::link::{Local, Mark};
 use crate::metrics::{Board, Counters};
 use crate::retained::Retained;
@@ -112,7 +112,8 @@ pub struct Shard {
     connections_made: u64,
     /// An empty batch, to be exchanged for a full one.
     spare: Batch,
-    stopping: bool,
+    /// The node stops: until when links may go on.
+    stopping: Option<Millis>,
 }
 
 /// The shard of a client id, or of a link by the name of its remote cluster: FNV-1a, the same on every thread.
@@ -165,7 +166,7 @@ impl Shard {
             epochs: 0,
             connections_made: 0,
             spare: Batch::default(),
-            stopping: false,
+            stopping: None,
         }
     }
 

@@ -70,7 +70,7 @@ pub struct Connection {
     /// Wakes this row.
     pub waker: Waker,
     /// Counts the connection at its listener while it lives.
-    pub _guard: Option<ConnectionGuard>,
+    pub guard: Option<ConnectionGuard>,
 }
 
 /// The rarely touched part of a client's session.

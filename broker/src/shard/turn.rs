@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::batch::Step;
+use super::batch::{Batch, Step};
 use super::control::{Control, Report};
 use super::inbox::{HandOver, LANE_BYTES_MAX};
 use super::publication::Publication;
@@ -18,6 +18,10 @@ use crate::store::Commit;
 
 /// Memory that an empty batch may keep.
 const BATCH_KEEP: usize = 1 << 20;
+/// Longest time that links have at the end to send what waits in memory.
+const DRAIN_MAX: Millis = Millis(5_000);
+/// Time between two turns of a shard that is stopping.
+const STOPPING: Millis = Millis(20);
 /// Longest time between two turns of a shard that has nothing to do.
 const IDLE: Millis = Millis(60_000);
 
@@ -29,14 +33,16 @@ pub async fn serve(mut shard: Shard) {
     poll_fn(|cx| {
         shard.ready.set_task(cx.waker());
         shard.turn(&mut woken);
-        if shard.stopping {
+        if shard.has_stopped() {
             return Poll::Ready(());
         }
         if !shard.again.is_empty() || !shard.core.dirty.is_empty() {
             cx.waker().wake_by_ref();
         }
         let now = shard.core.now;
-        let due = shard.timers.next().unwrap_or(now + IDLE).clamp(now + Millis(1), now + IDLE);
+        // A shard that is stopping looks often whether it is done.
+        let idle = if shard.stopping.is_some() { STOPPING } else { IDLE };
+        let due = shard.timers.next().unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
         let at = start + due.duration();
         if sleep.deadline() != at {
             sleep.as_mut().reset(at);
@@ -143,7 +149,7 @@ impl Shard {
     fn take_control(&mut self) {
         for control in self.shared.inboxes[usize::from(self.core.shard)].take_control() {
             match control {
-                Control::Attach(attach) if self.stopping => linger::refuse_attach(*attach),
+                Control::Attach(attach) if self.stopping.is_some() => linger::refuse_attach(*attach),
                 Control::Attach(attach) => self.attach(*attach),
                 Control::AttachLink(attach) => self.attach_link(*attach),
                 Control::DialFailed { link, error } => self.dial_failed(&link, error),
@@ -194,14 +200,28 @@ impl Shard {
         }
     }
 
+    /// Takes no more clients and says farewell to those that are here. Links go on until they have sent what waits, or
+    /// [`DRAIN_MAX`] is over.
     fn stop(&mut self) {
-        self.stopping = true;
-        self.shut_links();
+        self.stopping = Some(self.core.now + DRAIN_MAX);
         let online = self.core.rows.iter().filter(|(_, row)| row.connection.is_some());
         let online: Vec<u32> = online.map(|(slot, _)| slot as u32).collect();
         for slot in online {
             self.disconnect(slot, Closed::Shutdown, Reason::ServerShuttingDown, "the node is stopping");
         }
+    }
+
+    /// Ends the links once nothing waits any more; true if all is done.
+    fn has_stopped(&mut self) -> bool {
+        let Some(deadline) = self.stopping else { return false };
+        let now = self.core.now;
+        let drained =
+            self.core.outboxes.iter().all(Batch::is_empty) && self.links.iter().all(|slot| self.is_drained(*slot));
+        if !drained && now < deadline {
+            return false;
+        }
+        self.shut_links();
+        true
     }
 
     fn report(&mut self) -> Report {
