@@ -99,4 +99,22 @@ mod tests {
         assert_eq!(names, expected);
         assert!(manifests.objects.iter().all(|object| tombolo::secret::problems(object).is_empty()));
     }
+
+    #[test]
+    fn every_example_is_without_mistake_and_without_warning() {
+        let made = tempfile::tempdir().expect("a temporary folder");
+        write(made.path()).expect("written");
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        for (example, links) in [("hybrid-cloud", 2), ("one-sided", 2), ("tls", 2)] {
+            let mut paths = vec![examples.join(example)];
+            let mut sources = tombolo::source::read(&paths).expect(example);
+            if example == "tls" && !examples.join("tls").join(FILES[0]).exists() {
+                paths.push(made.path().join(FILES[0]));
+                sources = tombolo::source::read(&paths).expect(example);
+            }
+            let desired = tombolo::check::check(&sources, &[]).expect(example);
+            assert_eq!((&desired.warnings, &desired.notes), (&vec![], &vec![]), "{example}");
+            assert_eq!(desired.clusters.iter().map(|cluster| cluster.links.len()).sum::<usize>(), links, "{example}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tombolo::client::connection::{Connection, Happened, Message};
 use tombolo::client::options::Common;
 use tombolo::status::ask;
+use tombolo::table::millis;
 
 use crate::process::Up;
 
@@ -57,12 +58,7 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
     for side in &sides {
         for link in ask(&side.admin)?.links {
             let micros = link.round_trip_micros.context("a link that is ready has no heartbeat")?;
-            println!(
-                "        {}: link {} is ready, heartbeat came back after {:.1} ms",
-                side.name,
-                link.name,
-                micros as f64 / 1000.0
-            );
+            println!("        {}: link {} is ready, a heartbeat came back in {}", side.name, link.name, millis(micros));
         }
     }
     println!("step 3  one message published at one side is seen at both, once");
@@ -73,7 +69,7 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
     }
     let since = Instant::now();
     interest_crossed(&sides).await?;
-    println!("        each side knows that the other wants it, after {:.0} ms", millis(since));
+    println!("        each side knows that the other wants it, after {}", millis(since.elapsed().as_micros() as u64));
     let mut published = Vec::new();
     for (from, direction) in [(1, "in the cloud"), (0, "on the local side")] {
         for qos in 0..=2 {
@@ -222,10 +218,6 @@ async fn arrivals(
         times.insert(message.side, message.at.duration_since(since).as_secs_f64() * 1000.0);
     }
     Ok([times[&0], times[&1]])
-}
-
-fn millis(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1000.0
 }
 
 /// What to type to see it oneself.

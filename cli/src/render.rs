@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tombolo_operator::plan::children;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use tombolo_operator::plan::{Child, children};
 
 use crate::check;
 use crate::problem::count;
@@ -37,7 +39,8 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     };
     for cluster in &desired.clusters {
         for child in children(cluster) {
-            let yaml = serde_saphyr::to_string(&child.to_json()).context("an object cannot be written as YAML")?;
+            let yaml =
+                serde_saphyr::to_string(&ForPeople(readable(&child))).context("an object cannot be written as YAML")?;
             // A reader that went away needs no more.
             if write!(std::io::stdout(), "---\n{yaml}").is_err() {
                 return Ok(ExitCode::SUCCESS);
@@ -45,4 +48,37 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An object; texts in Secrets as texts, which the API server takes as well.
+fn readable(child: &Child) -> Value {
+    let mut json = child.to_json();
+    if let (Child::Secret(secret), Some(fields)) = (child, json.as_object_mut()) {
+        let values = secret.data.iter().flatten();
+        let texts: Option<serde_json::Map<_, _>> =
+            values.map(|(key, bytes)| Some((key.clone(), std::str::from_utf8(&bytes.0).ok()?.into()))).collect();
+        if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
+            fields.remove("data");
+            fields.insert("stringData".to_owned(), Value::Object(texts));
+        }
+    }
+    json
+}
+
+/// Writes an object in the order in which people do.
+struct ForPeople(Value);
+
+impl Serialize for ForPeople {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const FIRST: [&str; 4] = ["apiVersion", "kind", "metadata", "type"];
+        let Value::Object(fields) = &self.0 else { return self.0.serialize(serializer) };
+        let mut map = serializer.serialize_map(Some(fields.len()))?;
+        for (key, value) in FIRST.iter().filter_map(|key| fields.get_key_value(*key)) {
+            map.serialize_entry(key, value)?;
+        }
+        for (key, value) in fields.iter().filter(|(key, _)| !FIRST.contains(&key.as_str())) {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
 }

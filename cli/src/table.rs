@@ -154,10 +154,10 @@ fn number(number: u64) -> String {
     text
 }
 
-/// Microseconds as `0.4 ms`.
+/// Microseconds as `0.4 ms`. Nothing takes no time: 0 is what a clock says that counts in milliseconds.
 pub fn millis(micros: u64) -> String {
     match micros {
-        0..100 => "< 0.1 ms".to_owned(),
+        0 => "< 1 ms".to_owned(),
         _ => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
     }
 }

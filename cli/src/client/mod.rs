@@ -6,3 +6,6 @@ pub mod options;
 pub mod publish;
 pub mod subscribe;
 pub mod tls;
+
+#[cfg(test)]
+mod flags_tests;

@@ -89,20 +89,31 @@ impl Fleet {
                 say(format!("stopped: {}", key.1));
             }
         }
+        let mut starting = Vec::new();
         for plan in planned {
             make_private(&plan.folder.join("data"))?;
             folder::write(&plan.folder.join("config"), &plan.rendered.files)?;
-            let key = (plan.namespace.clone(), plan.node.clone());
-            if let Some(node) = self.nodes.get_mut(&key) {
+            if let Some(node) = self.nodes.get_mut(&(plan.namespace.clone(), plan.node.clone())) {
                 node.config = plan.rendered.config;
                 continue;
             }
+            // All at once, so that links find the other side.
             let config_file = plan.folder.join("config").join(folder::CONFIG_FILE);
-            let broker = start(&plan.node, config_file.clone()).await?;
-            say(format!("started: {} of {}, admin on http://{}", plan.node, plan.cluster, broker.admin_address()));
-            self.nodes.insert(key, Node { cluster: plan.cluster, config_file, config: plan.rendered.config, broker });
+            starting.push((tokio::spawn(start(plan.node.clone(), config_file.clone())), config_file, plan));
         }
-        Ok(())
+        let mut outcome = Ok(());
+        for (started, config_file, plan) in starting {
+            let Planned { namespace, cluster, node, rendered, .. } = plan;
+            match started.await.with_context(|| format!("{node} ended while it started")).flatten() {
+                Ok(broker) => {
+                    say(format!("started: {node} of {cluster}, admin on http://{}", broker.admin_address()));
+                    self.nodes
+                        .insert((namespace, node), Node { cluster, config_file, config: rendered.config, broker });
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
     }
 
     fn plan(&self, cluster: &ValidCluster) -> Planned {
@@ -131,7 +142,7 @@ impl Fleet {
             let Some(node) = self.nodes.remove(&key) else { continue };
             say(format!("restarting: {}, as {} changed", view.node, status.restart_required.join(", ")));
             node.broker.stop(STOP_DEADLINE).await;
-            let broker = start(&view.node, node.config_file.clone()).await?;
+            let broker = start(view.node.clone(), node.config_file.clone()).await?;
             say(format!("started: {} of {}, admin on http://{}", view.node, node.cluster, broker.admin_address()));
             self.nodes.insert(key, Node { broker, ..node });
         }
@@ -191,7 +202,7 @@ impl Fleet {
     }
 }
 
-async fn start(node: &str, config_file: PathBuf) -> Result<Broker> {
+async fn start(node: String, config_file: PathBuf) -> Result<Broker> {
     let name = config_file.display().to_string();
     Broker::start(config_file).await.with_context(|| format!("{node} does not start (its configuration: {name})"))
 }
