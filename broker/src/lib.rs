@@ -3,9 +3,9 @@
 pub mod admin;
 pub mod auth;
 pub mod clock;
-pub mod connection;
 pub mod codec;
 pub mod config;
+pub mod connection;
 pub mod link;
 pub mod message;
 pub mod metrics;

@@ -42,6 +42,13 @@
 //!   message may be routed with the new filters before the barrier passes, never with the old ones after it.
 //! - **Dialling** is the shard's; [`backoff::Dialling`] says when and whom.
 //! - `Link` never calls the outlet outside of a call to it, and the outlet must not call the link.
+//!
+//! # The map
+//!
+//! *Machinery*, which speaks of this side and the other and does not know what it joins: `batch record chunk spool
+//! lane_out lane_in lossy` (lanes), `interest_out interest_in`, `marks syncing`, `source` (what is kept of the other side's
+//! nodes), `heartbeat connection greeting`. *Policy*, which knows clusters, filters and hops: `settings policy handshake`.
+//! `state send receive status` are [`Link`] itself, which puts the two together.
 
 pub mod backoff;
 mod batch;

@@ -55,7 +55,8 @@ pub struct Forward<'a> {
     pub path: Path<'a>,
 }
 
-/// A message from the remote cluster, checked, to be routed as one published here.
+/// A message from the remote cluster, to be routed as one published here. It was checked, but for its topic: that is a
+/// valid name only if the route for it says so, as with what a client publishes.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
     /// A PUBLISH packet of version 5; its packet id means nothing.

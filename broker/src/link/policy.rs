@@ -21,6 +21,8 @@ pub struct Gate {
     /// Nothing: all passes at any QoS.
     routes: Option<Vec<Route>>,
     except: BTreeSet<Filter>,
+    /// All topics pass at any QoS, but those that begin with `$`.
+    is_open: bool,
     last_topic: Vec<u8>,
     last_verdict: Verdict,
 }
@@ -101,18 +103,26 @@ impl Gate {
     /// A gate with these routes; without any, all passes.
     pub fn new(routes: Option<Vec<Route>>) -> Self {
         let last_verdict = Verdict::Malformed;
-        Self { routes, except: BTreeSet::new(), last_topic: Vec::new(), last_verdict }
+        let mut gate = Self { routes, except: BTreeSet::new(), is_open: false, last_topic: Vec::new(), last_verdict };
+        gate.set_except(BTreeSet::new());
+        gate
     }
 
     /// Topics that do not pass, whatever the routes say.
     pub fn set_except(&mut self, except: BTreeSet<Filter>) {
+        let passes_all = |route: &Route| {
+            let all = route.filters.iter().any(|filter| filter.as_str() == "#");
+            all && route.except.is_empty() && route.max_qos == Qos::ExactlyOnce
+        };
+        self.is_open = except.is_empty() && self.routes.as_ref().is_none_or(|routes| routes.iter().any(passes_all));
         self.except = except;
         self.last_topic.clear();
     }
 
     /// Whether this topic passes.
     pub fn judge(&mut self, topic: &[u8]) -> Verdict {
-        if self.routes.is_none() && self.except.is_empty() {
+        if self.is_open && (self.routes.is_none() || !topic.starts_with(b"$")) {
+            // Whether it is UTF-8 is seen where it is routed.
             return Verdict::Passes(Qos::ExactlyOnce);
         }
         // No topic is empty, so that an empty one is never the last.

@@ -89,23 +89,27 @@ impl Why {
         }
     }
 
-    /// The MQTT reason code of the DISCONNECT `[MQTT-3.14.2.1]`.
+    /// The MQTT reason code of the DISCONNECT: one of those that both client and server may send `[MQTT-3.14.2.1]`.
     pub const fn reason_code(self) -> u8 {
         match self {
+            // Implementation specific error; the name stands in the reason string.
             Self::UnknownCluster
             | Self::ClusterNameMismatch
             | Self::ClusterIdMismatch
             | Self::OwnCluster
-            | Self::LinkDisabled => 0x87, // Not authorized
-            Self::NoCommonVersion => 0x83,    // Implementation specific error
-            Self::StaleIncarnation => 0x8e,   // Session taken over
-            Self::PacketSizeTooSmall => 0x95, // Packet too large
-            Self::TooManyConnections => 0x97, // Quota exceeded
-            Self::HandshakeTimeout | Self::HeartbeatLost => 0x8d, // Keep Alive timeout
-            Self::ProtocolError => 0x82,      // Protocol Error
-            Self::BatchRefused => 0x83,
-            Self::InterestTooLarge => 0x97,
-            Self::LinkClosed => 0x8b, // Server shutting down
+            | Self::NoCommonVersion
+            | Self::StaleIncarnation
+            | Self::HandshakeTimeout
+            | Self::HeartbeatLost
+            | Self::BatchRefused => 0x83,
+            // Administrative action.
+            Self::LinkDisabled | Self::LinkClosed => 0x98,
+            // Packet too large.
+            Self::PacketSizeTooSmall => 0x95,
+            // Quota exceeded.
+            Self::TooManyConnections | Self::InterestTooLarge => 0x97,
+            // Protocol Error.
+            Self::ProtocolError => 0x82,
         }
     }
 

@@ -9,5 +9,5 @@ mod prepared;
 pub use dial::{DialConfig, Dialled, dial};
 pub use dial_error::{DialError, Fault};
 pub use dialler::run as run_dialler;
-pub use listener::{Listener, ListenError};
+pub use listener::{ListenError, Listener};
 pub use prepared::Prepared;

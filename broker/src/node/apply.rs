@@ -12,7 +12,7 @@ use crate::config::diff;
 use crate::connection::Door;
 use crate::net::{ListenError, Listener, Prepared};
 use crate::retained::Limits;
-use crate::shard::{Control, Tuning, shard_of};
+use crate::shard::{Control, Stays, Tuning, shard_of};
 
 /// Holds what runs, and makes it follow the configuration.
 pub struct Applier {
@@ -116,7 +116,7 @@ impl Applier {
             .map(|(user, _)| user.clone())
             .collect();
         let anonymous = next.loaded.config.authentication.anonymous == api::Anonymous::Allowed;
-        let stays: Arc<dyn Fn(Option<&str>) -> bool + Send + Sync> = Arc::new(move |user| match user {
+        let stays: Arc<Stays> = Arc::new(move |user| match user {
             Some(user) => !changed.iter().any(|changed| changed == user),
             None => anonymous,
         });

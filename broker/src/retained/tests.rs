@@ -187,7 +187,7 @@ proptest! {
                         _ => twin.insert(topic, (payload, expires_at)),
                     };
                 }
-                Act::Wait(length) => now = now + Millis(length),
+                Act::Wait(length) => now += Millis(length),
                 Act::Expire => while retained.expire(now) > 0 {},
                 Act::Ask(text) => {
                     let filter = filter(&text);
@@ -210,7 +210,7 @@ proptest! {
                 }
             }
         }
-        now = now + Millis(1_000);
+        now += Millis(1_000);
         while retained.expire(now) > 0 {}
         twin.retain(|_, (_, at)| at.is_none());
         prop_assert_eq!(retained.counts().messages, twin.len());

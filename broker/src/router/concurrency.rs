@@ -41,8 +41,8 @@ fn who_has_been_told_of_a_subscription_routes_by_it_on_every_shard() {
         // Each shard is told a topic and tells whether it routes to the one that this test is about.
         let shards: Vec<_> = (0..2)
             .map(|_| {
-                let (ask, asked) = mpsc::channel::<String>();
-                let (answer, answered) = mpsc::channel();
+                let (ask, asked) = mpsc::sync_channel::<String>(1);
+                let (answer, answered) = mpsc::sync_channel(1);
                 let index = &index;
                 scope.spawn(move || {
                     let mut cache = Cache::new(16);

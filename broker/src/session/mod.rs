@@ -2,12 +2,10 @@
 //!
 //! All of it is pure: no socket, no clock, no store. The shard that owns a session drives it.
 
-mod delivery;
 mod inbound;
 mod outbound;
 mod queue;
 
-pub use delivery::Delivery;
 pub use inbound::{Arrival, Inbound};
 pub use outbound::{Acknowledged, Outbound};
 pub use queue::{Limits, Queue};

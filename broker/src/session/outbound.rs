@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::Delivery;
 use crate::codec::Qos;
+use crate::message::Delivery;
 
 /// Longest span of ids between the oldest unacknowledged and the newest; one id that is never acknowledged
 /// must not let the ring grow to 65,535 entries.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::Delivery;
 use crate::clock::Millis;
+use crate::message::Delivery;
 
 /// Messages that wait for room in flight, or for the client to come back.
 #[derive(Debug, Default)]

@@ -44,12 +44,15 @@ pub enum Control {
     /// All links of the new configuration that live on this shard.
     Links(Vec<api::Link>),
     /// Close the connections of users that are gone or changed, except links.
-    DropUsers(Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>),
+    DropUsers(Arc<Stays>),
     /// Answer with what you have.
     Report(oneshot::Sender<Report>),
     /// Take no more; tell clients and close.
     Stop,
 }
+
+/// Whether a user (`None`: an anonymous client) may stay connected.
+pub type Stays = dyn Fn(Option<&str>) -> bool + Send + Sync;
 
 /// A client's connection on its way to the shard of its session.
 pub struct Attach {

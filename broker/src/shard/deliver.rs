@@ -12,9 +12,10 @@ use super::publication::{Form, Publication, Scratch};
 use super::row::{Client, Replay, Role, Row};
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
+use crate::message::Delivery;
 use crate::metrics::{Counters, Dropped};
 use crate::router::{Receiver, ReceiverFlags};
-use crate::session::{Delivery, Flow, Limits};
+use crate::session::{Flow, Limits};
 use crate::store::{Change, Store};
 
 /// Retained messages fetched for a subscription at one time.

@@ -37,7 +37,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 pub use batch::Barrier;
-pub use control::{Attach, AttachLink, Control, Report, Stream, Tuning};
+pub use control::{Attach, AttachLink, Control, Report, Stays, Stream, Tuning};
 pub use guard::ConnectionGuard;
 pub use inbox::Inbox;
 pub use linger::answer_and_close;

@@ -94,7 +94,7 @@ pub struct Client {
     /// Whether reason strings may be sent beyond CONNACK, PUBLISH and DISCONNECT `[MQTT-3.1.2-29]`.
     pub problem_information: bool,
     /// Topics by alias that the client set on this connection; index 0 is alias 1.
-    pub aliases: Option<Box<[Option<Box<[u8]>>]>>,
+    pub aliases: Option<Box<[Alias]>>,
     /// Subscriptions whose retained messages are not all sent yet.
     pub replays: VecDeque<Replay>,
     /// Whether it is on-line, for those that choose among a shared group's members; made with the first such
@@ -105,6 +105,9 @@ pub struct Client {
     /// When the session ends, once the connection is gone.
     pub ends_at: Option<Millis>,
 }
+
+/// The topic of an alias, once it was set.
+pub type Alias = Option<Box<[u8]>>;
 
 /// How one subscription delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{Batch, Step};
-use super::control::{Control, Report};
+use super::control::{Control, Report, Stays};
 use super::inbox::{HandOver, LANE_BYTES_MAX};
 use super::publication::Publication;
 use super::{Shard, Tuning, linger};
@@ -187,7 +187,7 @@ impl Shard {
         self.core.tuning = tuning;
     }
 
-    fn drop_users(&mut self, stays: &(dyn Fn(Option<&str>) -> bool + Send + Sync)) {
+    fn drop_users(&mut self, stays: &Stays) {
         let rows = self.core.rows.iter();
         let gone: Vec<u32> = rows
             .filter(|(_, row)| row.connection.is_some())

@@ -8,8 +8,7 @@ mod memory;
 
 pub use memory::Memory;
 
-use crate::message::Message;
-use crate::session::Delivery;
+use crate::message::{Delivery, Message};
 
 /// One change of hard state. Only sessions that outlive their connection are told of.
 #[derive(Debug)]

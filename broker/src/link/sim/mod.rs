@@ -1,7 +1,7 @@
 //! The simulation: whole links between small nodes, over a network that fails, from a seed.
 //!
-//! A failure prints the seed and what happened before. `SEED=n cargo test -p tombolo-broker link::sim -- one_schedule`
-//! runs that schedule alone; `SCHEDULES=n` runs so many of each kind.
+//! A failure prints the seed and what happened before. `SEED=n` with the name of the test runs that schedule alone;
+//! `SCHEDULES=n` runs so many of each kind.
 
 mod checks;
 mod network;
@@ -13,7 +13,9 @@ mod store;
 mod trouble;
 mod world;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 use std::time::Duration;
 
 use tombolo_broker_api::{ByteSize, Seconds, Spool, WhenFull};
@@ -25,11 +27,31 @@ fn schedules(default: u64) -> u64 {
     std::env::var("SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+thread_local! {
+    /// A schedule runs on this thread: who started it prints its panic.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 fn run(plan: &Plan, seed: u64) -> Result<World, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
     let mut world = World::new(plan.clone(), seed);
-    match catch_unwind(AssertUnwindSafe(|| world.run())) {
+    QUIET.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    QUIET.set(false);
+    match ended {
         Ok(()) => Ok(world),
-        Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".to_owned())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+        }
     }
 }
 
@@ -55,9 +77,7 @@ fn holds(name: &str, plan: &Plan, count: u64) {
 /// The first seed at which a broken rule is found.
 fn finds(sabotage: Sabotage, plan: Plan) {
     let plan = Plan { sabotage: Some(sabotage), ..plan };
-    std::panic::set_hook(Box::new(|_| {}));
     let found = (0..2000).find(|seed| run(&plan, *seed).is_err());
-    let _ = std::panic::take_hook();
     println!("{sabotage:?} is found by seed {found:?}");
     assert!(found.is_some(), "{sabotage:?} is not found");
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Message;
 use crate::codec::Qos;
-use crate::message::Message;
 
 /// A message together with what this session's subscriptions make of it.
 #[derive(Clone, Debug)]

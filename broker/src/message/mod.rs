@@ -1,5 +1,9 @@
 //! A publication that outlives the read it came with: kept once, shared by all that wait for it.
 
+mod delivery;
+
+pub use delivery::Delivery;
+
 use crate::clock::Millis;
 use crate::codec::publish::Layout;
 
