@@ -353,7 +353,12 @@ pub struct Spool {
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { max_bytes: ByteSize(256 << 20), max_age: Seconds(86_400), when_full: WhenFull::DropOldest, max_bytes_qos0: ByteSize(8 << 20) }
+        Self {
+            max_bytes: ByteSize(256 << 20),
+            max_age: Seconds(86_400),
+            when_full: WhenFull::DropOldest,
+            max_bytes_qos0: ByteSize(8 << 20),
+        }
     }
 }
 

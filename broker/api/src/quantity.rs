@@ -124,7 +124,9 @@ macro_rules! number_or_text {
                         Ok($type(number))
                     }
                     fn visit_i64<E: de::Error>(self, number: i64) -> Result<$type, E> {
-                        u64::try_from(number).map($type).map_err(|_| E::custom(concat!("expected ", $expected, ", not a negative number")))
+                        u64::try_from(number)
+                            .map($type)
+                            .map_err(|_| E::custom(concat!("expected ", $expected, ", not a negative number")))
                     }
                     fn visit_str<E: de::Error>(self, text: &str) -> Result<$type, E> {
                         text.parse().map_err(E::custom)
