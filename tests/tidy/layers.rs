@@ -9,7 +9,6 @@ const LAYERS: [(&str, &[&str]); 2] = [
         "broker/src/",
         &[
             "clock",
-            "transport",
             "metrics",
             "topic",
             "codec",
@@ -18,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 2] = [
             "store",
             "auth",
             "tls",
+            "transport",
             "router",
             "retained",
             "session",
