@@ -15,10 +15,13 @@ const READY: Duration = Duration::from_secs(60);
 /// Time that stopping may take.
 const STOP: Duration = Duration::from_secs(20);
 
+/// Lines that wait to be shown; past it the program waits.
+const LINES_MAX: usize = 1024;
+
 /// The process; stopped when this is dropped.
 pub struct Up {
     child: Child,
-    lines: mpsc::UnboundedReceiver<String>,
+    lines: mpsc::Receiver<String>,
     data_dir: PathBuf,
 }
 
@@ -125,11 +128,11 @@ fn ended(status: ExitStatus) -> Result<()> {
 }
 
 /// The lines of a program, read by a thread, as reading blocks.
-fn lines_of(output: ChildStdout) -> mpsc::UnboundedReceiver<String> {
-    let (sender, receiver) = mpsc::unbounded_channel();
+fn lines_of(output: ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(LINES_MAX);
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
+            if sender.blocking_send(line).is_err() {
                 return;
             }
         }

@@ -25,6 +25,9 @@ const SEEN: Duration = Duration::from_secs(10);
 /// Time in which nothing more may arrive.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// Arrivals that wait to be looked at; past it a subscriber waits.
+const SEEN_MAX: usize = 64;
+
 /// One of the two clusters.
 pub struct Side {
     /// Name of the cluster.
@@ -62,7 +65,7 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
         }
     }
     println!("step 3  one message published at one side is seen at both, once");
-    let (sender, mut seen) = mpsc::unbounded_channel();
+    let (sender, mut seen) = mpsc::channel(SEEN_MAX);
     for (at, side) in sides.iter().enumerate() {
         subscribe(side, at, certificates, sender.clone()).await?;
         println!("        subscribed to {TOPIC} in {} as user {USER} ({})", side.name, side.version);
@@ -120,12 +123,7 @@ fn connection(side: &Side, role: &str, certificates: Option<&Path>) -> Result<Co
 }
 
 /// Subscribes, and from then on tells what is seen.
-async fn subscribe(
-    side: &Side,
-    at: usize,
-    certificates: Option<&Path>,
-    seen: mpsc::UnboundedSender<Seen>,
-) -> Result<()> {
+async fn subscribe(side: &Side, at: usize, certificates: Option<&Path>, seen: mpsc::Sender<Seen>) -> Result<()> {
     let mut connection = connection(side, "sub", certificates)?;
     let filters = [TOPIC.to_owned()];
     let granted = async {
@@ -145,7 +143,7 @@ async fn subscribe(
         while let Ok(happened) = connection.next().await {
             if let Happened::Message(Message { payload, qos, .. }) = happened {
                 let payload = String::from_utf8_lossy(&payload).into_owned();
-                if seen.send(Seen { side: at, payload, qos, at: Instant::now() }).is_err() {
+                if seen.send(Seen { side: at, payload, qos, at: Instant::now() }).await.is_err() {
                     return;
                 }
             }
@@ -191,12 +189,7 @@ async fn publish(side: &Side, certificates: Option<&Path>, payload: &str, qos: u
 }
 
 /// Waits until the message was seen at both sides; the milliseconds each took.
-async fn arrivals(
-    seen: &mut mpsc::UnboundedReceiver<Seen>,
-    payload: &str,
-    qos: u8,
-    since: Instant,
-) -> Result<[f64; 2]> {
+async fn arrivals(seen: &mut mpsc::Receiver<Seen>, payload: &str, qos: u8, since: Instant) -> Result<[f64; 2]> {
     let mut times = HashMap::new();
     let deadline = tokio::time::Instant::now() + SEEN;
     while times.len() < 2 {

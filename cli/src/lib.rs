@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod data_dir;
 pub mod folder;
 pub mod manifest;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::connection::{Connection, Happened, Lost, Message, WINDOW};
 use super::options::Common;
+use crate::clock::unix_time;
 
 /// Flags of `tombolo pub`.
 #[derive(Args, Clone, Debug)]
@@ -64,8 +65,7 @@ pub async fn run(flags: Flags) -> Result<ExitCode> {
     if !(0.0..=86_400.0).contains(&flags.repeat_delay) {
         bail!("--repeat-delay is a number of seconds from 0 to 86400");
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let connection = Connection::new(common, &common.client_id("pub", now))?;
+    let connection = Connection::new(common, &common.client_id("pub", unix_time()))?;
     let template = Message { topic, qos: common.qos, retain: flags.retain, ..Message::default() };
     let payloads = payloads(&flags)?;
     match send(connection, template, payloads, common.debug).await {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Happened, Message};
 use super::format::Format;
 use super::options::{Common, Target, Version};
+use crate::clock::unix_time;
 
 /// Exit code after `-W`: that of mosquitto_sub.
 const TIMED_OUT: u8 = 27;
@@ -77,8 +78,7 @@ pub async fn run(flags: Flags) -> Result<ExitCode> {
         Some(text) => Format::parse(text, flags.bare)?,
         None => Format::plain(flags.verbose, flags.bare),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let connection = Connection::new(common, &common.client_id("sub", now))?;
+    let connection = Connection::new(common, &common.client_id("sub", unix_time()))?;
     let deadline = flags.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let listening = listen(connection, &flags, &filters, &format, &target);
     let ended = async {
@@ -142,7 +142,7 @@ async fn listen(
                 if !wanted(flags, &message) || left == Some(0) {
                     continue;
                 }
-                if !print(&format.apply(&message, unix_seconds())) {
+                if !print(&format.apply(&message, unix_time().as_secs())) {
                     return Ok(code);
                 }
                 left = left.map(|left| left - 1);
@@ -168,17 +168,15 @@ async fn listen(
 }
 
 fn wanted(flags: &Flags, message: &Message) -> bool {
-    !(flags.no_retained && message.retain) && !flags.filter_out.iter().any(|filter| matches(filter, &message.topic))
+    let left_out = flags.filter_out.iter().any(|filter| matches(filter, &message.topic));
+    let unwanted = left_out || (flags.no_retained && message.retain);
+    !unwanted
 }
 
 /// Prints at once; false when nobody reads any more.
 fn print(line: &[u8]) -> bool {
     let mut out = std::io::stdout().lock();
     out.write_all(line).and_then(|()| out.flush()).is_ok()
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Whether a filter matches a topic; a wildcard at the first level matches no `$…` `[MQTT-4.7.2-1]`.

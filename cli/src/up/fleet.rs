@@ -136,7 +136,8 @@ impl Fleet {
                 continue;
             };
             let key = (view.namespace.clone(), view.node.clone());
-            if !self.nodes.get(&key).is_some_and(|node| node.config.hash == status.config_hash) {
+            let settled = |node: &Node| node.config.hash == status.config_hash;
+            if !self.nodes.get(&key).is_some_and(settled) {
                 continue;
             }
             let Some(node) = self.nodes.remove(&key) else { continue };
