@@ -49,7 +49,7 @@ impl Client {
     pub async fn connect(address: SocketAddr, connect: &Connect) -> (Self, Connack) {
         let mut client = Self::open(address, connect.level).await;
         client.send(connect.bytes()).await;
-        let connack = client.next().await.connack();
+        let connack = client.packet().await.connack();
         assert_eq!(connack.reason, 0, "{} was refused: {connack:x?}", connect.id);
         (client, connack)
     }
@@ -120,7 +120,7 @@ impl Client {
 
     /// The next packet.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Packet> + Send {
+    pub fn packet(&mut self) -> impl Future<Output = Packet> + Send {
         let at = Location::caller();
         let read = self.read("a packet");
         async move {
@@ -170,7 +170,7 @@ impl Client {
     pub fn disconnected(&mut self, reason: u8) -> impl Future<Output = Reasoned> + Send {
         let at = Location::caller();
         async move {
-            let got = self.next().await.disconnect();
+            let got = self.packet().await.disconnect();
             assert_eq!(got.reason, reason, "DISCONNECT {:#x} instead of {reason:#x} (at {at}): {got:x?}", got.reason);
             self.closed().await;
             got
@@ -183,7 +183,7 @@ impl Client {
         let at = Location::caller();
         async move {
             if self.level == 5 {
-                let got = self.next().await.disconnect();
+                let got = self.packet().await.disconnect();
                 assert_eq!(got.reason, reason, "DISCONNECT {:#x} instead of {reason:#x} (at {at})", got.reason);
             }
             match self.read("the end of the connection").await {
@@ -207,7 +207,7 @@ impl Client {
     pub fn message(&mut self) -> impl Future<Output = Message> + Send {
         let at = Location::caller();
         async move {
-            let packet = self.next().await;
+            let packet = self.packet().await;
             assert_eq!(packet.kind(), 0x30, "a PUBLISH is due, not {packet:?} (at {at})");
             packet.message(self.level)
         }
@@ -223,7 +223,7 @@ impl Client {
         async move {
             self.send(bytes).await;
             // Retained messages may come before or after, and are not ours to judge here.
-            let got = self.next().await;
+            let got = self.packet().await;
             assert!(got.0 == answer, "\n   got {got:?}\nwanted {:?}\n(at {at})", Packet(answer));
         }
     }
@@ -233,7 +233,7 @@ impl Client {
     pub fn expect_codes(&mut self, codes: &[u8]) -> impl Future<Output = ()> + Send {
         let (at, codes) = (Location::caller(), codes.to_vec());
         async move {
-            let got = self.next().await;
+            let got = self.packet().await;
             let found = got.codes(self.level);
             assert!(found == codes, "codes {found:x?} instead of {codes:x?} in {got:?} (at {at})");
         }
@@ -257,7 +257,7 @@ impl Client {
         let at = Location::caller();
         async move {
             self.send(PINGREQ).await;
-            let got = self.next().await;
+            let got = self.packet().await;
             assert!(got.0 == PINGRESP, "{got:?} instead of PINGRESP (at {at})");
         }
     }

@@ -12,4 +12,6 @@ pub mod ports;
 pub mod property;
 pub mod proxy;
 pub mod received;
+pub mod rumqtt;
+pub mod up;
 pub mod wait;

@@ -38,7 +38,7 @@ async fn an_alias_of_0_an_unknown_one_and_one_too_high_end_the_connection() {
     for (topic, alias, reasons) in [("t", 0, [0x94, 0x94]), ("", 5, [0x94, 0x82]), ("t", 33, [0x94, 0x94])] {
         let mut client = Client::clean(broker.address, 5, "alias").await;
         client.send(Publish::new(5, topic, "x").with(topic_alias(alias)).bytes()).await;
-        let got = client.next().await.disconnect();
+        let got = client.packet().await.disconnect();
         assert!(reasons.contains(&got.reason), "alias {alias}: {got:x?}");
         client.closed().await;
     }
@@ -50,7 +50,7 @@ async fn an_empty_topic_without_an_alias_is_a_protocol_error() {
     let broker = Broker::anonymous().await;
     let mut client = Client::clean(broker.address, 5, "empty").await;
     client.send(Publish::new(5, "", "x").bytes()).await;
-    let got = client.next().await.disconnect();
+    let got = client.packet().await.disconnect();
     // Protocol Error [MQTT-3.3.2-8] or Topic Name invalid.
     assert!(matches!(got.reason, 0x82 | 0x90), "{got:x?}");
     client.closed().await;
@@ -66,7 +66,7 @@ async fn aliases_end_with_the_connection() {
     assert!(present);
     client.send(Publish::new(5, "", "x").with(topic_alias(1)).bytes()).await;
     // [MQTT-3.3.2-7]
-    let got = client.next().await.disconnect();
+    let got = client.packet().await.disconnect();
     assert!(matches!(got.reason, 0x82 | 0x94), "{got:x?}");
 }
 
@@ -75,9 +75,9 @@ async fn an_alias_works_at_qos_1_and_with_retain() {
     let broker = Broker::anonymous().await;
     let mut publisher = Client::clean(broker.address, 5, "publisher").await;
     publisher.send(Publish::new(5, "kept/alias", "x").qos(1, 1).with(topic_alias(7)).bytes()).await;
-    assert_eq!(publisher.next().await.ack(0x40).id, 1);
+    assert_eq!(publisher.packet().await.ack(0x40).id, 1);
     publisher.send(Publish::new(5, "", "y").qos(1, 2).retain().with(topic_alias(7)).bytes()).await;
-    assert_eq!(publisher.next().await.ack(0x40).id, 2);
+    assert_eq!(publisher.packet().await.ack(0x40).id, 2);
     let mut late = Client::clean(broker.address, 5, "late").await;
     late.subscribe(&[("kept/#", 0)]).await;
     late.expect(Publish::new(5, "kept/alias", "y").retain().bytes()).await;

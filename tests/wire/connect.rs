@@ -68,7 +68,7 @@ async fn an_unknown_level_is_refused_by_name() {
     {
         let mut client = Client::open(broker.address, 5).await;
         client.send([&hex("10 0d 0004 4d515454")[..], &[level], &hex("02 003c 0001 61")].concat()).await;
-        let got = client.next().await;
+        let got = client.packet().await;
         let connack = got.connack();
         assert!(answers.contains(&got.0) || connack.reason == 0x84, "level {level}: {got:?}");
         client.closed().await;
@@ -123,7 +123,7 @@ async fn a_password_needs_a_user_name_in_3_1_1_and_not_in_5() {
     let mut client = Client::open(broker.address, 5).await;
     client.send(connect.bytes()).await;
     // Whatever becomes of it, it is no malformed packet.
-    assert_ne!(client.next().await.connack().reason, 0x81);
+    assert_ne!(client.packet().await.connack().reason, 0x81);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn enhanced_authentication_is_refused_by_name() {
     let mut client = Client::open(broker.address, 5).await;
     client.send(Connect::new(5, "a").with(property::authentication_method("SCRAM-SHA-1")).bytes()).await;
     // Bad authentication method [MQTT-4.12.0-1].
-    assert_eq!(client.next().await.connack().reason, 0x8c);
+    assert_eq!(client.packet().await.connack().reason, 0x8c);
     client.closed().await;
 }
 
@@ -162,11 +162,11 @@ async fn bytes_right_behind_connect_are_not_lost() {
         ]
         .concat();
         client.send(all).await;
-        assert_eq!(client.next().await.connack().reason, 0);
+        assert_eq!(client.packet().await.connack().reason, 0);
         client.expect(tombolo_tests::packet::suback(level, 7, &[1])).await;
         let mut kinds = Vec::new();
         for _ in 0..3 {
-            kinds.push(client.next().await.kind());
+            kinds.push(client.packet().await.kind());
         }
         kinds.sort_unstable();
         // PUBLISH, PUBACK, PINGRESP.
@@ -182,7 +182,7 @@ async fn a_connect_that_comes_byte_by_byte_is_a_connect() {
     for byte in Connect::new(5, "slow").will(will).bytes() {
         client.send([byte]).await;
     }
-    assert_eq!(client.next().await.connack().reason, 0);
+    assert_eq!(client.packet().await.connack().reason, 0);
     client.ping().await;
 }
 

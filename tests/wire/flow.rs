@@ -62,7 +62,7 @@ async fn a_publisher_beyond_the_brokers_receive_maximum_is_disconnected() {
     assert_eq!(connack.properties.number(0x21), Some(3));
     for i in 1..=3u16 {
         client.send(Publish::new(5, "greedy", "x").qos(2, i).bytes()).await;
-        assert_eq!(client.next().await.ack(0x50).id, i);
+        assert_eq!(client.packet().await.ack(0x50).id, i);
     }
     client.send(Publish::new(5, "greedy", "x").qos(2, 4).bytes()).await;
     // Receive Maximum exceeded [MQTT-3.3.4-7].
@@ -81,7 +81,7 @@ async fn publishes_of_one_read_are_within_receive_maximum_when_they_are_acknowle
             .send((1..=4u16).flat_map(|i| Publish::new(5, "burst", "x").qos(1, i).bytes()).collect::<Vec<u8>>())
             .await;
         for i in 1..=4u16 {
-            assert_eq!(client.next().await.ack(0x40).id, i);
+            assert_eq!(client.packet().await.ack(0x40).id, i);
         }
     }
 }

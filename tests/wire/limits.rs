@@ -65,12 +65,12 @@ async fn a_message_above_the_clients_maximum_is_dropped_for_it_alone() {
         publisher.expect(packet::puback(i)).await;
     }
     // [MQTT-3.1.2-24] [MQTT-3.1.2-25]: not sent, as if it had been delivered.
-    let got = tiny.next().await;
+    let got = tiny.packet().await;
     assert_eq!(got.0.len(), 60);
     tiny.send(packet::puback(got.message(5).id)).await;
     tiny.ping().await;
-    assert_eq!(other.next().await.0.len(), 61);
-    assert_eq!(other.next().await.0.len(), 60);
+    assert_eq!(other.packet().await.0.len(), 61);
+    assert_eq!(other.packet().await.0.len(), 60);
     broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="packet_too_large"}"#, 1.0).await;
 }
 
@@ -79,13 +79,13 @@ async fn too_many_levels_are_refused_in_topics_and_filters() {
     let broker = small().await;
     let mut client = Client::clean(broker.address, 5, "levels").await;
     client.send(packet::subscribe(5, 1, &[("a/b/c/d", 0), ("a/b/c/d/e", 0), ("a/b/c/d/#", 0)])).await;
-    let codes = client.next().await.codes(5);
+    let codes = client.packet().await.codes(5);
     assert_eq!((codes[0], codes[1]), (0, 0x8f), "{codes:x?}");
     client.publish("a/b/c/d", "x").await;
     client.expect_message("a/b/c/d", "x").await;
     client.send(Publish::new(5, "a/b/c/d/e", "x").qos(1, 1).bytes()).await;
     // Topic Name invalid, in the PUBACK or as the end.
-    let got = client.next().await;
+    let got = client.packet().await;
     let reason = if got.kind() == 0x40 { got.ack(0x40).reason } else { got.disconnect().reason };
     assert_eq!(reason, 0x90);
 }
@@ -101,7 +101,7 @@ async fn a_client_id_too_long_is_refused() {
     let mut v5 = Client::open(broker.address, 5).await;
     v5.send(Connect::new(5, "id-of-twenty-four-bytes!!".get(..24).unwrap_or_default()).bytes()).await;
     // Client Identifier not valid.
-    assert_eq!(v5.next().await.connack().reason, 0x85);
+    assert_eq!(v5.packet().await.connack().reason, 0x85);
     v5.closed().await;
     broker.admin.metric_when(r#"tombolo_connections_refused_total{reason="client_id_invalid"}"#, 2.0).await;
 }

@@ -60,7 +60,7 @@ async fn a_refusal_has_a_reason_that_a_person_understands_unless_the_client_want
         let connect = Connect::new(5, id).with(property::request_problem_information(u8::from(wants)));
         let (mut client, _) = Client::connect(broker.address, &connect).await;
         client.send(Publish::new(5, "$LINK/v1/x", "x").qos(1, 1).bytes()).await;
-        let ack = client.next().await.ack(0x40);
+        let ack = client.packet().await.ack(0x40);
         assert_eq!(ack.reason, 0x87);
         let said = ack.properties.text(0x1f);
         if wants {
@@ -97,7 +97,7 @@ async fn properties_that_publish_may_not_have_end_the_connection() {
     for (name, content) in cases {
         let mut client = Client::clean(broker.address, 5, "bad").await;
         client.send(Publish::new(5, "t", "x").with(content).bytes()).await;
-        let got = client.next().await.disconnect();
+        let got = client.packet().await.disconnect();
         // Malformed Packet, Protocol Error, Topic Name invalid or Payload format invalid, each is right somewhere.
         assert!(matches!(got.reason, 0x81 | 0x82 | 0x90 | 0x99), "{name}: {got:x?}");
         client.closed().await;

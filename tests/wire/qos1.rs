@@ -80,7 +80,7 @@ async fn nobody_subscribed_and_the_publish_is_acknowledged_all_the_same() {
     v4.expect(packet::puback(3)).await;
     let mut v5 = Client::clean(broker.address, 5, "v5").await;
     v5.send(Publish::new(5, "nobody", "x").qos(1, 3).bytes()).await;
-    let ack = v5.next().await.ack(0x40);
+    let ack = v5.packet().await.ack(0x40);
     // Success or No matching subscribers.
     assert!(ack.id == 3 && matches!(ack.reason, 0 | 0x10), "{ack:x?}");
     broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="no_subscription"}"#, 2.0).await;
@@ -128,7 +128,7 @@ async fn the_dup_flag_of_a_publisher_is_not_passed_on() {
         client.send(Publish::new(level, "dup", "x").qos(1, 1).dup().bytes()).await;
         let (mut puback, mut message) = (false, None);
         for _ in 0..2 {
-            let packet = client.next().await;
+            let packet = client.packet().await;
             match packet.kind() {
                 0x40 => puback = true,
                 _ => message = Some(packet.message(level)),

@@ -61,7 +61,7 @@ async fn a_pubrel_of_an_unknown_id_is_answered() {
     let mut v5 = Client::clean(broker.address, 5, "v5").await;
     v5.send(packet::pubrel(9)).await;
     // Packet Identifier not found.
-    let ack = v5.next().await.ack(0x70);
+    let ack = v5.packet().await.ack(0x70);
     assert_eq!((ack.id, ack.reason), (9, 0x92));
 }
 

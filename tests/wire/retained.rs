@@ -9,7 +9,7 @@ use tombolo_tests::property;
 async fn retain(broker: &Broker, topic: &str, payload: &str) {
     let mut publisher = Client::clean(broker.address, 5, "retainer").await;
     publisher.send(Publish::new(5, topic, payload).qos(1, 1).retain().bytes()).await;
-    let ack = publisher.next().await.ack(0x40);
+    let ack = publisher.packet().await.ack(0x40);
     assert!(ack.id == 1 && ack.reason < 0x80, "{topic}: {ack:x?}");
     publisher.disconnect().await;
 }

@@ -132,7 +132,7 @@ async fn a_full_queue_never_drops_qos_1_silently() {
     for i in 0..20u16 {
         publisher.send(Publish::new(5, "full", [i as u8]).qos(1, i + 1).bytes()).await;
         // Success, or Quota exceeded: whatever is said, what is dropped is counted.
-        let ack = publisher.next().await.ack(0x40);
+        let ack = publisher.packet().await.ack(0x40);
         assert!(matches!(ack.reason, 0 | 0x97), "{ack:x?}");
     }
     broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="queue_full"}"#, 10.0).await;
@@ -158,7 +158,7 @@ async fn off_line_sessions_are_counted_and_bounded() {
     broker.admin.status_when("two sessions", |s| s.sessions == 2 && s.connections == 0).await;
     let mut third = Client::open(broker.address, 5).await;
     third.send(Connect::new(5, "c").bytes()).await;
-    let connack = third.next().await.connack();
+    let connack = third.packet().await.connack();
     assert!(matches!(connack.reason, 0x97 | 0x89 | 0x88), "Quota exceeded or busy: {connack:x?}");
     third.closed().await;
     // Who is known may come back.

@@ -28,7 +28,7 @@ async fn the_newer_connection_gets_the_session_and_what_was_unacknowledged_with_
         old.send(Publish::new(level, &topic, "x").qos(1, 1).bytes()).await;
         let mut message = None;
         for _ in 0..2 {
-            let packet = old.next().await;
+            let packet = old.packet().await;
             if packet.kind() == 0x30 {
                 message = Some(packet.message(level));
             }

@@ -42,7 +42,7 @@ impl Scene {
         let Ok(mut client) = self.client(&self.authority.pem(), identity).await else { return false };
         // In TLS 1.3 the client's certificate is judged after the client is through with the handshake.
         client.send_anyway(Connect::new(5, "tls").bytes()).await;
-        let got = tokio::spawn(async move { client.next().await.connack().reason }).await;
+        let got = tokio::spawn(async move { client.packet().await.connack().reason }).await;
         matches!(got, Ok(0))
     }
 }
@@ -52,7 +52,7 @@ async fn messages_pass_between_tls_and_plain() {
     let scene = scene(None).await;
     let mut secure = scene.client(&scene.authority.pem(), None).await.expect("the handshake succeeds");
     secure.send(Connect::new(5, "secure").bytes()).await;
-    assert_eq!(secure.next().await.connack().reason, 0);
+    assert_eq!(secure.packet().await.connack().reason, 0);
     secure.subscribe(&[("tls/#", 0)]).await;
     let mut plain = Client::subscriber(scene.broker.address, 5, "plain", &[("tls/#", 0)]).await;
     let payload = vec![7; 200_000];

@@ -67,7 +67,7 @@ async fn clients_do_not_exchange_messages_below_a_dollar() {
         let filters = [("$own/#", 0), ("#", 0), ("+/monitor/Clients", 0)];
         let mut client = Client::subscriber(broker.address, level, "dollar", &filters).await;
         client.send(Publish::new(level, "$own/monitor/Clients", "x").qos(1, 7).bytes()).await;
-        let ack = client.next().await.ack(0x40);
+        let ack = client.packet().await.ack(0x40);
         assert_eq!((ack.id, ack.reason), (7, if level == 5 { 0x87 } else { 0 }));
         client.publish("$own/monitor/Clients", "x").await;
         client.publish("own/monitor/Clients", "x").await;
@@ -104,7 +104,7 @@ async fn the_same_filter_again_replaces_the_subscription() {
             client.send(Publish::new(level, "same", "x").qos(1, 9).bytes()).await;
             let mut flags = Vec::new();
             for _ in 0..2 {
-                let packet = client.next().await;
+                let packet = client.packet().await;
                 if packet.kind() == 0x30 {
                     let got = packet.message(level);
                     flags.push(got.flags);
@@ -127,7 +127,7 @@ async fn a_bad_filter_is_refused_by_code_or_closes_and_never_subscribes() {
     let mut v5 = Client::clean(broker.address, 5, "v5").await;
     for filter in ["a/#/b", "a#", "+a/b", "a/b+", "$share/g", "$share//a", "$share/g+/a", "$share/g/"] {
         v5.send(packet::subscribe(5, 4, &[("good", 1), (filter, 0)])).await;
-        let got = v5.next().await;
+        let got = v5.packet().await;
         let codes = got.codes(5);
         // Topic Filter invalid [MQTT-3.9.3].
         assert_eq!(codes, [1, 0x8f], "{filter}: {got:?}");
@@ -170,7 +170,7 @@ async fn the_topics_of_links_are_closed_to_everyone_else() {
     // Not authorized.
     v5.expect_codes(&[0x87, 0x87, 0]).await;
     v5.send(Publish::new(5, "$LINK/v1/x", "x").qos(1, 3).bytes()).await;
-    let ack = v5.next().await.ack(0x40);
+    let ack = v5.packet().await.ack(0x40);
     assert_eq!((ack.id, ack.reason), (3, 0x87));
     let mut v4 = Client::clean(broker.address, 4, "v4").await;
     v4.send(packet::subscribe(4, 1, &[("$LINK/#", 0), ("ok", 1)])).await;

@@ -18,7 +18,7 @@ fn config() -> Config {
 async fn reason(broker: &Broker, connect: Connect) -> u8 {
     let mut client = Client::open(broker.address, connect.level).await;
     client.send(connect.bytes()).await;
-    let reason = client.next().await.connack().reason;
+    let reason = client.packet().await.connack().reason;
     if reason != 0 {
         client.closed().await;
     }

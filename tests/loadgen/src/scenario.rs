@@ -79,7 +79,10 @@ pub fn pairs(n: usize) -> Result<Plan> {
 
 /// Wildcard filters over an even number of clients, half `w/N/+/t`, half `w/+/bN/#`; each publish matches two.
 pub fn wild(publishers: usize, subscribers: usize, filters: usize, chunk: usize) -> Result<Plan> {
-    ensure!(subscribers >= 2 && subscribers % 2 == 0, "wild needs an even number of subscribers, not {subscribers}");
+    ensure!(
+        subscribers >= 2 && subscribers.is_multiple_of(2),
+        "wild needs an even number of subscribers, not {subscribers}"
+    );
     ensure!(filters / 2 <= 100_000, "wild takes at most 200,000 filters: its topics have five digits");
     let half = subscribers / 2;
     let each = filters / 2 / half;
@@ -90,7 +93,8 @@ pub fn wild(publishers: usize, subscribers: usize, filters: usize, chunk: usize)
         kind: TopicKind::Wild { n: (each * half) as u32 },
         fan: 2,
     };
-    let filter = |s: usize, i: usize| if s % 2 == 0 { format!("w/{i:05}/+/t") } else { format!("w/+/b{i:05}/#") };
+    let filter =
+        |s: usize, i: usize| if s.is_multiple_of(2) { format!("w/{i:05}/+/t") } else { format!("w/+/b{i:05}/#") };
     let own = |s: usize| (s / 2 * each..(s / 2 + 1) * each).map(|i| filter(s, i)).collect();
     let subscribers = (0..subscribers).map(|s| (0, own(s))).collect();
     let publishers = (0..publishers).map(publisher).collect();
