@@ -9,7 +9,7 @@ use crate::codec::Qos;
 use crate::message::Delivery;
 
 /// Longest span of ids between the oldest unacknowledged and the newest; one id that is never acknowledged
-/// must not let the ring grow to 65,535 entries.
+/// must not let the span grow to 65,535 entries.
 const SPAN_MAX: usize = 16_384;
 
 const IDS: usize = 65_535;
@@ -17,19 +17,15 @@ const IDS: usize = 65_535;
 /// Messages in flight to one client.
 #[derive(Debug)]
 pub struct Outbound {
-    ring: VecDeque<Entry>,
+    /// One byte for each message, so that a fan-out to many sessions stays in the processor's caches.
+    states: VecDeque<State>,
+    /// What a redelivery needs, beside `states`; empty in sessions that end with their connection.
+    kept: VecDeque<Option<Delivery>>,
     /// Packet id of the ring's first entry, 1 to 65,535.
     front: u16,
     in_flight: u16,
     /// Packet ids that the present connection has not seen yet, in order; the window opens for new messages after them.
     resend: VecDeque<u16>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    /// Kept for sessions that outlive their connection; `None` where a redelivery can never be asked for.
-    delivery: Option<Delivery>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +51,7 @@ pub enum Acknowledged {
 
 impl Default for Outbound {
     fn default() -> Self {
-        Self { ring: VecDeque::new(), front: 1, in_flight: 0, resend: VecDeque::new() }
+        Self { states: VecDeque::new(), kept: VecDeque::new(), front: 1, in_flight: 0, resend: VecDeque::new() }
     }
 }
 
@@ -63,22 +59,27 @@ impl Outbound {
     /// Whether one more message may be sent, `window` being the lower of the client's Receive Maximum and ours.
     #[inline]
     pub fn has_room(&self, window: u16) -> bool {
-        self.in_flight < window && self.ring.len() < SPAN_MAX && self.resend.is_empty()
+        self.in_flight < window && self.states.len() < SPAN_MAX && self.resend.is_empty()
     }
 
     /// The packet id that the next message will get.
     #[inline]
     pub fn next_id(&self) -> u16 {
-        ((usize::from(self.front) - 1 + self.ring.len()) % IDS) as u16 + 1
+        ((usize::from(self.front) - 1 + self.states.len()) % IDS) as u16 + 1
     }
 
     /// Gives a packet id to a message of QoS 1 or 2. The caller has asked `has_room`.
     #[inline]
     pub fn assign(&mut self, qos: Qos, delivery: Option<Delivery>) -> u16 {
-        debug_assert!(qos != Qos::AtMostOnce && self.ring.len() < SPAN_MAX);
+        debug_assert!(qos != Qos::AtMostOnce && self.states.len() < SPAN_MAX);
         let packet_id = self.next_id();
         let state = if qos == Qos::AtLeastOnce { State::PubackAwaited } else { State::PubrecAwaited };
-        self.ring.push_back(Entry { state, delivery });
+        if delivery.is_some() || !self.kept.is_empty() {
+            // The first that is kept lines up with those before it, which were not.
+            self.kept.resize_with(self.states.len(), || None);
+            self.kept.push_back(delivery);
+        }
+        self.states.push_back(state);
         self.in_flight += 1;
         packet_id
     }
@@ -94,15 +95,16 @@ impl Outbound {
         if !success {
             return self.finish(packet_id, State::PubrecAwaited);
         }
-        match self.entry(packet_id) {
-            Some(entry) if entry.state == State::PubrecAwaited => {
-                entry.state = State::PubcompAwaited;
-                entry.delivery = None;
+        let Some(at) = self.place(packet_id) else { return Acknowledged::Unknown };
+        match self.states[at] {
+            State::PubrecAwaited => {
+                self.states[at] = State::PubcompAwaited;
+                self.forget(at);
                 Acknowledged::Release
             }
             // A repeated PUBREC: the PUBREL was lost with a connection, or the client is hasty.
-            Some(entry) if entry.state == State::PubcompAwaited => Acknowledged::Release,
-            Some(_) | None => Acknowledged::Unknown,
+            State::PubcompAwaited => Acknowledged::Release,
+            State::PubackAwaited | State::Done => Acknowledged::Unknown,
         }
     }
 
@@ -135,8 +137,8 @@ impl Outbound {
         let id = |at: usize| ((usize::from(front) - 1 + at) % IDS) as u16 + 1;
         let mut released = Vec::new();
         self.resend.clear();
-        for (at, entry) in self.ring.iter().enumerate() {
-            match entry.state {
+        for (at, state) in self.states.iter().enumerate() {
+            match state {
                 State::PubackAwaited | State::PubrecAwaited => self.resend.push_back(id(at)),
                 State::PubcompAwaited => released.push(id(at)),
                 State::Done => {}
@@ -154,38 +156,49 @@ impl Outbound {
                 return None;
             }
             self.resend.pop_front();
-            let sendable = self.entry(packet_id).is_some_and(|entry| entry.delivery.is_some());
-            if sendable {
-                return self.entry(packet_id).and_then(|entry| entry.delivery.as_ref()).map(|d| (packet_id, d));
+            // One that the client acknowledged meanwhile, though it can't have got it, is done.
+            if let Some(at) = self.place(packet_id)
+                && self.kept.get(at).is_some_and(Option::is_some)
+            {
+                return self.kept[at].as_ref().map(|delivery| (packet_id, delivery));
             }
         }
     }
 
+    /// Where the message of a packet id stands.
     #[inline]
-    fn entry(&mut self, packet_id: u16) -> Option<&mut Entry> {
+    fn place(&self, packet_id: u16) -> Option<usize> {
         if packet_id == 0 {
             return None;
         }
         let at = (usize::from(packet_id) + IDS - usize::from(self.front)) % IDS;
-        self.ring.get_mut(at)
+        (at < self.states.len()).then_some(at)
+    }
+
+    #[inline]
+    fn forget(&mut self, at: usize) {
+        if let Some(delivery) = self.kept.get_mut(at) {
+            *delivery = None;
+        }
     }
 
     #[inline]
     fn finish(&mut self, packet_id: u16, expected: State) -> Acknowledged {
-        match self.entry(packet_id) {
-            Some(entry) if entry.state == expected => {
-                entry.state = State::Done;
-                entry.delivery = None;
-            }
-            Some(_) | None => return Acknowledged::Unknown,
+        let Some(at) = self.place(packet_id) else { return Acknowledged::Unknown };
+        if self.states[at] != expected {
+            return Acknowledged::Unknown;
         }
+        self.states[at] = State::Done;
+        self.forget(at);
         self.in_flight -= 1;
-        while self.ring.front().is_some_and(|entry| entry.state == State::Done) {
-            self.ring.pop_front();
+        while self.states.front() == Some(&State::Done) {
+            self.states.pop_front();
+            self.kept.pop_front();
             self.front = if usize::from(self.front) == IDS { 1 } else { self.front + 1 };
         }
-        if self.ring.is_empty() && self.ring.capacity() > 256 {
-            self.ring = VecDeque::new();
+        if self.states.is_empty() && self.states.capacity() > 1024 {
+            self.states = VecDeque::new();
+            self.kept = VecDeque::new();
         }
         Acknowledged::Completed
     }

@@ -54,6 +54,9 @@ impl Shard {
         row.last_route = None;
         client.identity = identity;
         renew(client, &connect, &core.tuning);
+        row.persistent = client.is_persistent();
+        row.window = client.receive_maximum.min(core.tuning.mqtt.max_inflight);
+        row.maximum_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         if client.is_persistent() {
             core.store.write(Change::Session { client_id: &client.id, expiry_seconds: client.expiry });
         }
@@ -141,7 +144,6 @@ impl Client {
             expiry: 0,
             keep_alive: 0,
             receive_maximum: u16::MAX,
-            maximum_packet_size: u32::MAX,
             problem_information: true,
             aliases: None,
             replays: VecDeque::new(),
@@ -158,7 +160,6 @@ fn renew(client: &mut Client, connect: &Connect, tuning: &Tuning) {
     client.expiry = tuning.granted_expiry(connect.properties.session_expiry);
     client.keep_alive = tuning.granted_keep_alive(connect);
     client.receive_maximum = connect.properties.receive_maximum;
-    client.maximum_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
     client.problem_information = connect.properties.request_problem_information;
     client.aliases = None;
     client.will_at = None;

@@ -72,7 +72,21 @@ impl Core {
     fn deliver_to_client(&mut self, slot: u32, flags: ReceiverFlags, ids: &[u32], publication: &mut Publication<'_>) {
         let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
         let Some(row) = rows.get_mut(slot as usize) else { return };
-        let Row { output, flow, role: Role::Client(client), connection, version, .. } = row else { return };
+        let Row {
+            output,
+            flow,
+            role: Role::Client(client),
+            connection,
+            version,
+            persistent,
+            window,
+            maximum_packet_size,
+            ..
+        } = row
+        else {
+            return;
+        };
+        let (persistent, window, maximum_packet_size) = (*persistent, *window, *maximum_packet_size);
         let granted = Qos::from_u8(flags.qos()).unwrap_or_default();
         let qos = publication.qos.min(granted);
         let retain = flags.retain_as_published() && publication.layout.retain();
@@ -93,7 +107,7 @@ impl Core {
                     dup: false,
                     packet_id: 0,
                     ids,
-                    maximum_packet_size: client.maximum_packet_size,
+                    maximum_packet_size,
                     expiry_left: None,
                 };
                 match publication.append(&form, output, pool, scratch) {
@@ -106,12 +120,10 @@ impl Core {
             }
         }
         let flow = flow.get_or_insert_default();
-        let window = client.receive_maximum.min(tuning.mqtt.max_inflight);
         let direct = online
             && flow.queue.is_empty()
             && flow.outbound.has_room(window)
             && output.len() <= tuning.mqtt.max_output_bytes.0 as usize;
-        let persistent = client.is_persistent();
         if direct && qos != Qos::AtMostOnce {
             let delivery = persistent.then(|| delivery(publication, ids, qos, retain));
             send(
@@ -124,7 +136,7 @@ impl Core {
                 counters,
                 &mut **store,
                 *now,
-                Sending { publication, qos, retain, ids, delivery, from_queue: false },
+                Sending { publication, qos, retain, ids, delivery, maximum_packet_size, from_queue: false },
             );
             mark_dirty(row, slot, dirty);
             self.flush_if_large(slot);
@@ -155,7 +167,7 @@ impl Core {
         self.resend(slot);
         loop {
             self.fetch_replay(slot);
-            let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
+            let Self { rows, dirty, pool, counters, scratch, store, now, .. } = self;
             let Some(row) = rows.get_mut(slot as usize) else { return };
             let Row {
                 output,
@@ -163,13 +175,16 @@ impl Core {
                 role: Role::Client(client),
                 connection: Some(_),
                 version,
+                persistent,
+                window,
+                maximum_packet_size,
                 blocked: false,
                 ..
             } = row
             else {
                 return;
             };
-            let window = client.receive_maximum.min(tuning.mqtt.max_inflight);
+            let (persistent, window, maximum_packet_size) = (*persistent, *window, *maximum_packet_size);
             let mut sent = false;
             while output.len() < FLUSH_AT
                 && let Some(next) = flow.queue.front()
@@ -189,7 +204,8 @@ impl Core {
                     qos: next.qos,
                     retain: next.retain,
                     ids: ids.as_deref().unwrap_or_default(),
-                    delivery: client.is_persistent().then_some(next),
+                    delivery: persistent.then_some(next),
+                    maximum_packet_size,
                     from_queue: true,
                 };
                 send(client, flow, *version, output, pool, scratch, counters, &mut **store, *now, sending);
@@ -259,6 +275,7 @@ struct Sending<'a, 'p> {
     ids: &'a [u32],
     /// What a redelivery will need; `None` if there can be none.
     delivery: Option<Delivery>,
+    maximum_packet_size: u32,
     from_queue: bool,
 }
 
@@ -275,22 +292,13 @@ fn send(
     now: Millis,
     sending: Sending<'_, '_>,
 ) {
-    let Sending { publication, qos, retain, ids, delivery, from_queue } = sending;
+    let Sending { publication, qos, retain, ids, delivery, maximum_packet_size, from_queue } = sending;
     let expiry_left = if from_queue {
         publication.expires_at.map(|at| u32::try_from(at.since(now).0.div_ceil(1000)).unwrap_or(u32::MAX))
     } else {
         None
     };
-    let mut form = Form {
-        version,
-        qos,
-        retain,
-        dup: false,
-        packet_id: 0,
-        ids,
-        maximum_packet_size: client.maximum_packet_size,
-        expiry_left,
-    };
+    let mut form = Form { version, qos, retain, dup: false, packet_id: 0, ids, maximum_packet_size, expiry_left };
     if qos != Qos::AtMostOnce {
         form.packet_id = flow.outbound.next_id();
     }

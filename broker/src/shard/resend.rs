@@ -2,7 +2,7 @@
 
 use super::deliver::Core;
 use super::publication::{Form, Publication, TooLarge};
-use super::row::{Role, Row};
+use super::row::Row;
 use crate::codec::Reason;
 use crate::codec::ack::{self, Ack, AckKind};
 use crate::metrics::Dropped;
@@ -24,12 +24,11 @@ impl Core {
 
     /// Sends again what the window has room for.
     pub fn resend(&mut self, slot: u32) {
-        let Self { rows, pool, counters, tuning, scratch, now, .. } = self;
+        let Self { rows, pool, counters, scratch, now, .. } = self;
         let Some(row) = rows.get_mut(slot as usize) else { return };
-        let Row { output, flow: Some(flow), role: Role::Client(client), version, .. } = row else { return };
-        let window = client.receive_maximum.min(tuning.mqtt.max_inflight);
+        let Row { output, flow: Some(flow), version, window, maximum_packet_size, .. } = row else { return };
         let mut sent = false;
-        while let Some((packet_id, delivery)) = flow.outbound.next_resend(window) {
+        while let Some((packet_id, delivery)) = flow.outbound.next_resend(*window) {
             let form = Form {
                 version: *version,
                 qos: delivery.qos,
@@ -37,7 +36,7 @@ impl Core {
                 dup: true,
                 packet_id,
                 ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
-                maximum_packet_size: client.maximum_packet_size,
+                maximum_packet_size: *maximum_packet_size,
                 expiry_left: delivery.message.expiry_left(*now),
             };
             match Publication::of(&delivery.message).append(&form, output, pool, scratch) {

@@ -35,6 +35,12 @@ pub struct Row {
     pub paused: bool,
     /// Protocol version of the connection, or of the last one.
     pub version: Version,
+    /// The session outlives its connection.
+    pub persistent: bool,
+    /// QoS 1 and 2 messages that may be in flight: the lower of the client's Receive Maximum and ours.
+    pub window: u16,
+    /// Largest packet that the other end takes, in bytes.
+    pub maximum_packet_size: u32,
     /// Entry of the route cache that the last publish used.
     pub last_route: Option<u32>,
     /// When the last bytes came.
@@ -89,8 +95,6 @@ pub struct Client {
     pub keep_alive: u16,
     /// Receive Maximum of the client.
     pub receive_maximum: u16,
-    /// Maximum Packet Size of the client, in bytes.
-    pub maximum_packet_size: u32,
     /// Whether reason strings may be sent beyond CONNACK, PUBLISH and DISCONNECT `[MQTT-3.1.2-29]`.
     pub problem_information: bool,
     /// Topics by alias that the client set on this connection; index 0 is alias 1.
@@ -168,6 +172,9 @@ impl Row {
             broken: false,
             paused: false,
             version,
+            persistent: false,
+            window: u16::MAX,
+            maximum_packet_size: u32::MAX,
             last_route: None,
             heard: now,
             due: Millis::NEVER,

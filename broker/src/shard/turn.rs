@@ -184,6 +184,11 @@ impl Shard {
     }
 
     fn retune(&mut self, tuning: std::sync::Arc<Tuning>) {
+        for (_, row) in &mut self.core.rows {
+            if let Some(client) = row.client() {
+                row.window = client.receive_maximum.min(tuning.mqtt.max_inflight);
+            }
+        }
         self.core.tuning = tuning;
     }
 
