@@ -102,6 +102,16 @@ async fn a_link_to_itself() {
 }
 
 #[tokio::test]
+async fn a_link_to_the_own_name_is_refused_in_the_configuration() {
+    let mut config = broker::config("near");
+    config.links = vec![dialling("to-far", "near", &["t/#"], "mqtt://127.0.0.1:1883")];
+    let mut near = Broker::spawn(config, &FILES);
+    assert!(!near.child.end().await.success());
+    let output = near.child.output();
+    assert!(output.contains("links[0].remoteCluster") && output.contains("near"), "{output}");
+}
+
+#[tokio::test]
 async fn a_link_that_the_other_side_disabled() {
     let far = far(|config| config.links[0].enabled = false).await;
     refused(|_| {}, &format!("mqtt://{}", far.address), "LinkDisabled").await;
@@ -181,7 +191,7 @@ async fn client_certificates_good_missing_expired_and_foreign() {
     let refused = Some("TlsClientCertificateRefused");
     near_tls(&far, &authority, None, refused).await;
     near_tls(&far, &authority, Some(&authority.expired("near")), refused).await;
-    near_tls(&far, &authority, Some(&Authority::new("authority").identity("near")), refused).await;
+    near_tls(&far, &authority, Some(&Authority::new("foreign").identity("near")), refused).await;
     let mut client = Client::clean(far.address, 5, "client").await;
     client.ping().await;
 }
