@@ -84,22 +84,22 @@ fn finds(sabotage: Sabotage, plan: Plan) {
 
 #[test]
 fn two_clusters_that_dial_each_other_lose_nothing_and_double_nothing() {
-    holds("pair", &Plan::pair(), 1500);
+    holds("pair", &Plan::pair(), 1000);
 }
 
 #[test]
 fn one_side_that_dials_is_enough_for_both_directions() {
-    holds("one-sided", &Plan { links: vec![(0, 1, Dials::First)], ..Plan::pair() }, 1000);
+    holds("one-sided", &Plan { links: vec![(0, 1, Dials::First)], ..Plan::pair() }, 600);
 }
 
 #[test]
 fn a_store_in_memory_is_enough_while_no_node_dies() {
-    holds("memory", &Plan { durable: false, restarts: 0, cuts: 8, ..Plan::pair() }, 1000);
+    holds("memory", &Plan { durable: false, restarts: 0, cuts: 8, ..Plan::pair() }, 600);
 }
 
 #[test]
 fn a_node_in_memory_that_dies_is_linked_again() {
-    holds("memory, deaths", &Plan { durable: false, restarts: 4, ..Plan::pair() }, 500);
+    holds("memory, deaths", &Plan { durable: false, restarts: 4, ..Plan::pair() }, 300);
 }
 
 #[test]
@@ -118,15 +118,15 @@ fn three_clusters_in_a_ring_with_transit_make_no_loop() {
 fn a_small_spool_stays_small_whatever_its_policy() {
     for when_full in [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Backpressure] {
         let spool = Spool { max_bytes: ByteSize(600), max_age: Seconds(2), when_full, max_bytes_qos0: ByteSize(300) };
-        holds(&format!("small spool, {when_full:?}"), &Plan { spool, messages: 300, ..Plan::pair() }, 300);
+        holds(&format!("small spool, {when_full:?}"), &Plan { spool, messages: 300, ..Plan::pair() }, 150);
     }
 }
 
 #[test]
 fn bursts_fill_windows_and_batches() {
     let plan = Plan { messages: 20, burst: 60, ..Plan::pair() };
-    holds("bursts", &plan, 150);
-    holds("bursts, one-sided", &Plan { links: vec![(0, 1, Dials::First)], durable: false, restarts: 0, ..plan }, 150);
+    holds("bursts", &plan, 60);
+    holds("bursts, one-sided", &Plan { links: vec![(0, 1, Dials::First)], durable: false, restarts: 0, ..plan }, 60);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn long_schedules_hold_too() {
         reconfigurations: 15,
         ..Plan::pair()
     };
-    holds("long", &plan, 60);
+    holds("long", &plan, 40);
 }
 
 #[test]

@@ -134,8 +134,13 @@ impl World {
         let filters: BTreeSet<_> = here.subscribers.values().map(|session| session.filter.clone()).collect();
         let filters: Vec<_> = filters.into_iter().collect();
         self.nodes[node].links = self.sides(node, life, &filters);
-        for (link, kept) in durable.links.into_iter().enumerate().filter(|_| self.plan.durable).collect::<Vec<_>>() {
-            self.call(node, link, |link, out, _| link.resume(out, kept));
+        // All links first, and then their turns: what is synced in the turn of one is the whole node.
+        let kept = if self.plan.durable { durable.links } else { Vec::new() };
+        for (side, kept) in self.nodes[node].links.iter_mut().zip(kept) {
+            side.call(true, true, |link, out| link.resume(out, kept));
+        }
+        for link in 0..self.nodes[node].links.len() {
+            self.call(node, link, |_, _, _| {});
         }
         if self.plan.sabotage == Some(Sabotage::ForgetTaken) {
             self.nodes[node].links.iter_mut().for_each(|side| side.link.forget_taken());
