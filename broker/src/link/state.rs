@@ -240,7 +240,8 @@ impl<S: Spool> Link<S> {
             self.counters.dropped(DropReason::SpoolAged, u64::from(messages));
             self.dirty = true;
         }
-        self.dirty |= self.held;
+        // What waits for room on a connection goes on at a tick at the latest.
+        self.dirty |= self.held || self.lossy.bytes() > 0;
     }
 
     /// True if [`end_of_turn`](Self::end_of_turn) has something to do.
