@@ -46,7 +46,7 @@ impl Shard {
         let Some(row) = core.rows.get_mut(slot as usize) else { return };
         let Role::Client(client) = &mut row.role else { return };
         row.version = connect.version;
-        row.connection = Some(Connection { transport, tail: leftover, need: 0, waker, guard: Some(guard) });
+        row.connection = Some(Box::new(Connection { transport, tail: leftover, need: 0, waker, guard: Some(guard) }));
         row.heard = now;
         row.blocked = false;
         row.broken = false;

@@ -44,7 +44,7 @@ impl Shard {
         let slot = entry.key() as u32;
         let mut row = Row::new(epoch, Version::V5, Role::LinkConnection(Box::new(role)), now);
         let waker = self.ready.waker(slot);
-        row.connection = Some(Connection { transport, tail: leftover, need: 0, waker, guard });
+        row.connection = Some(Box::new(Connection { transport, tail: leftover, need: 0, waker, guard }));
         entry.insert(row);
         if let Some(row) = self.link_row_mut(link_slot) {
             row.connections.push(LinkConn { conn, slot });

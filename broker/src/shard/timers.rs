@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Shard;
-use super::row::{Connection, Role, Row};
+use super::row::{Role, Row};
 use crate::clock::Millis;
 use crate::codec::{Reason, ping};
 use crate::metrics::Closed;
@@ -110,10 +110,8 @@ impl Shard {
 /// When a row wants to be looked at.
 fn due(row: &Row, now: Millis) -> Millis {
     let exact = match (&row.role, &row.connection) {
-        (Role::Client(client), Some(Connection { .. })) if client.keep_alive > 0 => {
-            silence_ends(row.heard, client.keep_alive)
-        }
-        (Role::Client(_), Some(Connection { .. })) => return Millis::NEVER,
+        (Role::Client(client), Some(_)) if client.keep_alive > 0 => silence_ends(row.heard, client.keep_alive),
+        (Role::Client(_), Some(_)) => return Millis::NEVER,
         (Role::Client(client), None) => client.offline_due(),
         // Pings at half the keep alive, and the look at the silence with them.
         (Role::LinkConnection(connection), Some(_)) if connection.keep_alive > 0 => {

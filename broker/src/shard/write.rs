@@ -56,8 +56,8 @@ impl Shard {
         match &row.role {
             Role::Client(_) => self.core.pump(slot),
             Role::LinkConnection(connection) => {
-                let link = connection.link;
-                self.core.mark_link_dirty(link);
+                let (link, conn) = (connection.link, connection.conn);
+                self.with_link(link, |link, _| link.writable(conn));
             }
             Role::Link(_) => {}
         }
