@@ -10,15 +10,14 @@ async fn three_clusters_in_a_full_mesh_show_each_message_once() {
     let names = ["a", "b", "c"];
     let mut configs: Vec<_> = names.iter().map(|n| broker::config(n)).collect();
     let addresses: Vec<_> = configs.iter().map(|c| c.listeners[0].bind).collect();
-    for from in 0..3 {
-        for to in 0..3 {
-            let name = format!("to-{}", names[to]);
+    for (from, config) in configs.iter_mut().enumerate() {
+        for (to, remote) in names.iter().enumerate() {
+            let name = format!("to-{remote}");
             // The earlier one dials the later one.
             if from < to {
-                let server = format!("mqtt://{}", addresses[to]);
-                configs[from].links.push(dialling(&name, names[to], &["t/#"], &server));
+                config.links.push(dialling(&name, remote, &["t/#"], &format!("mqtt://{}", addresses[to])));
             } else if from > to {
-                configs[from].links.push(accepting(&name, names[to], &["t/#"]));
+                config.links.push(accepting(&name, remote, &["t/#"]));
             }
         }
     }
