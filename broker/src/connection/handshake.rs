@@ -101,7 +101,9 @@ pub async fn greet(shared: Arc<Shared>, door: Arc<Door>, handshake: Handshake) {
     };
     match identity.role.clone() {
         Role::Client => attach(&shared, shard, transport, connect, identity, buffer, guard, peer),
-        Role::Link { name } => attach_link(&shared, &door, shard, transport, connect, name, buffer, guard).await,
+        Role::Link { name } => {
+            attach_link(&shared, &door, shard, transport, connect, (name, identity.user), buffer, guard).await;
+        }
     }
 }
 
@@ -187,7 +189,7 @@ async fn attach_link(
     here: usize,
     mut transport: Transport,
     connect: Connect,
-    link: Arc<str>,
+    (link, user): (Arc<str>, Option<Arc<str>>),
     leftover: Vec<u8>,
     guard: ConnectionGuard,
 ) {
@@ -214,6 +216,7 @@ async fn attach_link(
     let Some(stream) = bring(transport, here, shard, peer) else { return };
     shared.inboxes[shard].send(Control::AttachLink(Box::new(AttachLink {
         link,
+        user,
         stream,
         leftover,
         guard: Some(guard),

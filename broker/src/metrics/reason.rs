@@ -49,7 +49,6 @@ reasons! {
         RetainedFull "retained_full" "`maxRetainedMessages` were kept already; it was delivered but not retained.",
         NotAuthorized "not_authorized" "The publisher may not publish to the topic.",
         TopicInvalid "topic_invalid" "The topic name broke a rule or had too many levels.",
-        Shutdown "shutdown" "The node stopped before a session in memory could take it.",
     }
 }
 
@@ -89,7 +88,6 @@ reasons! {
         TopicInvalid "topic_invalid" "A topic name or filter broke a rule.",
         TopicAliasInvalid "topic_alias_invalid" "A topic alias was 0, unknown or above `topicAliasMaximum`.",
         NotAuthorized "not_authorized" "The client did what it may not, and its protocol version has no softer answer.",
-        QueueFull "queue_full" "A queue of the session was full and its protocol version has no softer answer.",
         Administrative "administrative" "Its listener, user or link was removed or changed.",
         LinkProtocol "link_protocol" "The connection of a link broke the link protocol.",
         Shutdown "shutdown" "The node is stopping.",

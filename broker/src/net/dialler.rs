@@ -43,6 +43,7 @@ async fn once(request: &DialRequest, config: Option<Arc<DialConfig>>) -> Result<
     let detached = dialled.transport.detach().map_err(|error| ("ConnectionLost".to_owned(), error.to_string()))?;
     Ok(AttachLink {
         link: request.link.name.as_str().into(),
+        user: None,
         stream: Stream::Moved(detached),
         leftover: dialled.leftover,
         guard: None,

@@ -199,6 +199,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         board,
         inboxes: ready.iter().map(|ready| Inbox::new(count, Arc::clone(ready))).collect(),
         shards_with_links: 0.into(),
+        sessions: 0.into(),
         pressure: Pressure::default(),
         clock: Clock::start(),
         local: Local {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
 
 use super::Shard;
 use super::control::{Attach, Tuning};
@@ -30,7 +31,7 @@ impl Shard {
         };
         let now = self.core.now;
         let existing = self.find(&connect.client_id);
-        if existing.is_none() && self.core.rows.len() >= self.core.tuning.mqtt.max_sessions as usize {
+        if existing.is_none() && !self.may_begin_session() {
             self.shared.board.events.refuse(Refused::MaxSessions);
             let mut out = Vec::new();
             connack::encode(&mut out, connect.version, &Connack::refusal(Reason::QuotaExceeded));
@@ -85,6 +86,11 @@ impl Shard {
             .copied()
     }
 
+    /// Whether the node has room for one more session; two shards may overshoot by one each.
+    fn may_begin_session(&self) -> bool {
+        self.shared.sessions.load(Ordering::Acquire) < u64::from(self.core.tuning.mqtt.max_sessions)
+    }
+
     fn new_session(&mut self, connect: &Connect, identity: &Identity) -> u32 {
         let client = Client::new(connect.client_id.as_str().into(), identity.clone());
         let hash = self.ids_hasher.hash_one(&*client.id);
@@ -96,6 +102,7 @@ impl Shard {
             hasher.hash_one(rows.get(*slot as usize).and_then(Row::client).map_or("", |client| &client.id))
         });
         self.core.counters.sessions += 1;
+        self.shared.sessions.fetch_add(1, Ordering::AcqRel);
         slot
     }
 

@@ -1,17 +1,19 @@
 //! The end of a connection, of its will, and of a session.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 
 use super::Shard;
 use super::linger;
 use super::publication::Publication;
+use super::publish::Routed;
 use super::row::{Client, Role, Row, Will};
 use crate::clock::Millis;
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::{Reason, Version};
 use crate::message::Message;
-use crate::metrics::Closed;
+use crate::metrics::{Closed, Dropped};
 use crate::router::{Path, Receiver};
 use crate::store::Change;
 
@@ -56,7 +58,10 @@ impl Shard {
         row.paused = false;
         let client = match &mut row.role {
             Role::Client(client) => client,
-            Role::LinkConnection(_) => return self.link_connection_ended(slot),
+            Role::LinkConnection(_) => {
+                self.core.counters.close(why);
+                return self.link_connection_ended(slot);
+            }
             Role::Link(_) => return,
         };
         self.core.counters.connections -= 1;
@@ -96,6 +101,10 @@ impl Shard {
         self.shared.index.unsubscribe_all(client.subscriptions.keys(), receiver);
         core.counters.subscriptions -= client.subscriptions.len() as u64;
         core.counters.sessions -= 1;
+        self.shared.sessions.fetch_sub(1, Ordering::AcqRel);
+        if let Some(flow) = &row.flow {
+            core.counters.dropped[Dropped::SessionEnded as usize] += flow.queue.len() as u64;
+        }
         core.store.write(Change::Ended { client_id: &client.id });
         let hash = self.ids_hasher.hash_one(&*client.id);
         if let Ok(entry) = self.by_id.find_entry(hash, |found| *found == slot) {
@@ -114,14 +123,16 @@ impl Shard {
         if let Some(will) = client.will.take() {
             let Will { message, expiry, .. } = *will;
             if !self.may_publish(slot, message.layout().topic(message.frame())) {
-                self.core.counters.drop_message(crate::metrics::Dropped::NotAuthorized);
+                self.core.counters.drop_message(Dropped::NotAuthorized);
                 return;
             }
             let expires_at = expiry.map(|seconds| now + Millis(u64::from(seconds) * 1000));
             let message = Message::new(message.frame(), message.layout(), expires_at);
             let mut publication = Publication::new(message.frame(), message.layout(), Path::EMPTY, expires_at);
             // Wills don't wait: a link that asks publishers to has room for them.
-            self.route(Some(slot), &mut publication);
+            if let Routed::Invalid(_) = self.route(Some(slot), &mut publication) {
+                self.core.counters.drop_message(Dropped::TopicInvalid);
+            }
         }
         self.schedule(slot);
     }

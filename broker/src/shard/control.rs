@@ -43,7 +43,7 @@ pub enum Control {
     Tuning(Arc<Tuning>),
     /// All links of the new configuration that live on this shard.
     Links(Vec<api::Link>),
-    /// Close the connections of users that are gone or changed, except links.
+    /// Close the connections of users that are gone or changed.
     DropUsers(Arc<Stays>),
     /// Answer with what you have.
     Report(oneshot::Sender<Report>),
@@ -51,7 +51,7 @@ pub enum Control {
     Stop,
 }
 
-/// Whether a user (`None`: an anonymous client) may stay connected.
+/// Whether a user (`None`: an anonymous client) may stay connected. A link that we dialled has no user here.
 pub type Stays = dyn Fn(Option<&str>) -> bool + Send + Sync;
 
 /// A client's connection on its way to the shard of its session.
@@ -76,6 +76,8 @@ pub struct Attach {
 pub struct AttachLink {
     /// Name of the link.
     pub link: Arc<str>,
+    /// The user that came in; `None` if we dialled.
+    pub user: Option<Arc<str>>,
     /// The byte stream.
     pub stream: Stream,
     /// Bytes that came already.

@@ -111,7 +111,10 @@ impl Core {
                     expiry_left: None,
                 };
                 match publication.append(&form, output, pool, scratch) {
-                    Ok(()) => counters.messages_sent[0] += 1,
+                    Ok(()) => {
+                        counters.messages_sent[0] += 1;
+                        counters.packets_sent += 1;
+                    }
                     Err(_) => counters.drop_message(Dropped::PacketTooLarge),
                 }
                 mark_dirty(row, slot, dirty);
@@ -216,7 +219,10 @@ impl Core {
             let large = output.len() >= FLUSH_AT;
             let more = !client.replays.is_empty();
             mark_dirty(row, slot, dirty);
-            if large {
+            if large && store.is_persistent() {
+                // The rest follows when this has been written.
+                return;
+            } else if large {
                 self.flush(slot);
             } else if !more {
                 return;
@@ -261,6 +267,10 @@ impl Core {
     /// counts against the limit of the output.
     #[inline]
     pub fn flush_if_large(&mut self, slot: u32) {
+        // With a store that takes time, nothing leaves before the turn's commit.
+        if self.store.is_persistent() {
+            return;
+        }
         if self.rows.get(slot as usize).is_some_and(|row| row.output.len() >= FLUSH_AT && !row.blocked) {
             self.flush(slot);
         }
@@ -307,6 +317,7 @@ fn send(
         return;
     }
     counters.messages_sent[qos as usize] += 1;
+    counters.packets_sent += 1;
     if qos != Qos::AtMostOnce {
         if let Some(delivery) = &delivery {
             store.write(Change::Assigned { client_id: &client.id, packet_id: form.packet_id, delivery, from_queue });

@@ -8,6 +8,7 @@ use super::control::Attach;
 use super::guard::ConnectionGuard;
 use crate::codec::Reason;
 use crate::codec::connack::{self, Connack};
+use crate::metrics::{Events, Refused};
 use crate::transport::Transport;
 
 /// Longest time that a closing connection is kept for the other end to close first.
@@ -39,7 +40,8 @@ pub fn answer_and_close(mut transport: Transport, bytes: Vec<u8>, guard: Option<
 }
 
 /// Refuses a connection that came while the node stops.
-pub fn refuse_attach(attach: Attach) {
+pub fn refuse_attach(attach: Attach, events: &Events) {
+    events.refuse(Refused::Shutdown);
     let mut out = Vec::new();
     connack::encode(&mut out, attach.connect.version, &Connack::refusal(Reason::ServerShuttingDown));
     // A socket that cannot be registered is closed without a word.

@@ -1,6 +1,6 @@
 //! Links of a shard: made from the configuration, dialled, ticked, told of what local clients want.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -13,11 +13,9 @@ use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Control, Shard};
 use crate::clock::Millis;
-use crate::codec::Version;
 use crate::link::backoff::Dialling;
-use crate::link::{Conn, Forward, Link, Mark, Settings};
-use crate::router::{Change, Interest, Kind, Receiver, ReceiverFlags};
-use crate::topic::Filter;
+use crate::link::{Conn, Forward, Link, Mark};
+use crate::router::{Interest, Kind, Receiver, ReceiverFlags};
 
 /// Time between two ticks of a link.
 const TICK: Millis = Millis(250);
@@ -34,11 +32,16 @@ pub struct LinkRow {
     pub barriers: HashMap<u64, usize>,
     /// The shard's list of links with something to do holds it.
     pub dirty: bool,
-    config: Arc<api::Link>,
-    dialling: Dialling,
-    dial: Dial,
+    /// Its configuration.
+    pub config: Arc<api::Link>,
+    /// Which server is next, and after which pause.
+    pub dialling: Dialling,
+    /// Where dialling stands.
+    pub dial: Dial,
     /// How far the log of what local clients want was read.
-    interest_cursor: u64,
+    pub interest_cursor: u64,
+    /// The link was removed: it takes no more, sends what waits, and ends at this time at the latest.
+    pub draining: Option<Millis>,
 }
 
 /// A connection of a link, by its name and its row.
@@ -52,7 +55,7 @@ pub struct LinkConn {
 
 /// Where dialling stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dial {
+pub enum Dial {
     /// Somebody dials.
     UnderWay,
     /// A connection that we dialled stands.
@@ -95,6 +98,9 @@ impl Core {
     pub fn deliver_to_link(&mut self, slot: u32, publication: &mut Publication<'_>) {
         let now = self.now.duration();
         let Some(Row { role: Role::Link(row), .. }) = self.rows.get_mut(slot as usize) else { return };
+        if row.draining.is_some() {
+            return;
+        }
         // A link that is acting is delivering what its own remote sent, which does not go back there.
         let Some(link) = &mut row.link else { return };
         link.forward(&Forward { frame: publication.frame, layout: publication.layout, path: publication.path }, now);
@@ -137,116 +143,14 @@ impl Shard {
         Some(result)
     }
 
-    /// Links of this shard as the configuration has them now; others are shut.
-    pub(super) fn configure_links(&mut self, configs: Vec<api::Link>) {
-        let gone: Vec<u32> = self
-            .links
-            .iter()
-            .copied()
-            .filter(|slot| {
-                self.link_row(*slot).is_none_or(|row| {
-                    !configs
-                        .iter()
-                        .any(|config| config.name == *row.name && config.remote_cluster == row.config.remote_cluster)
-                })
-            })
-            .collect();
-        for slot in gone {
-            self.remove_link(slot);
-        }
-        for config in configs {
-            let existing = self
-                .links
-                .iter()
-                .copied()
-                .find(|slot| self.link_row(*slot).is_some_and(|row| config.name == *row.name));
-            let settings = match Settings::new(&config, self.core.tuning.mqtt.max_topic_levels) {
-                Ok(settings) => settings,
-                Err(error) => {
-                    // The configuration was checked by the same rules before it came here.
-                    tracing::error!(link = config.name, %error, "A link is left as it was.");
-                    continue;
-                }
-            };
-            match existing {
-                Some(slot) => self.change_link(slot, config, settings),
-                None => self.add_link(config, settings),
-            }
-        }
-        let bit = 1 << self.core.shard;
-        if self.links.is_empty() {
-            self.shared.shards_with_links.fetch_and(!bit, std::sync::atomic::Ordering::AcqRel);
-        } else {
-            self.shared.shards_with_links.fetch_or(bit, std::sync::atomic::Ordering::AcqRel);
-        }
-        // What changed before the bit was up.
-        self.update_interest();
-    }
-
-    fn add_link(&mut self, config: api::Link, settings: Settings) {
-        let (filters, interest_cursor) = wanted(self.shared.index.interest_since(0));
-        let link = Box::new(Link::new(self.shared.local.clone(), settings, filters));
-        let now = self.core.now;
-        let row = LinkRow {
-            name: config.name.as_str().into(),
-            link: Some(link),
-            connections: Vec::new(),
-            barriers: HashMap::new(),
-            dirty: false,
-            dialling: dialling(&config),
-            config: Arc::new(config),
-            dial: Dial::At(now),
-            interest_cursor,
-        };
-        let epoch = self.next_epoch();
-        let slot = self.core.rows.insert(Row::new(epoch, Version::V5, Role::Link(Box::new(row)), now)) as u32;
-        self.links.push(slot);
-        self.tick_link(slot);
-        self.schedule(slot);
-    }
-
-    fn change_link(&mut self, slot: u32, config: api::Link, settings: Settings) {
-        let now = self.core.now;
-        let Some(row) = self.link_row_mut(slot) else { return };
-        if *row.config == config {
-            return;
-        }
-        let redial = row.config.dial != config.dial;
-        row.dialling = dialling(&config);
-        row.config = Arc::new(config);
-        let (filters, cursor) = wanted(self.shared.index.interest_since(0));
-        if let Some(row) = self.link_row_mut(slot) {
-            row.interest_cursor = cursor;
-        }
-        self.with_link(slot, |link, out| link.configure(out, settings, filters, now.duration()));
-        if redial {
-            self.drop_dialled(slot);
-        }
-        self.tick_link(slot);
-    }
-
-    fn remove_link(&mut self, slot: u32) {
-        let now = self.core.now.duration();
-        self.with_link(slot, |link, out| link.shut(out, now));
-        self.set_pressure(slot, false);
-        self.links.retain(|link| *link != slot);
-        if let Some(row) = self.core.rows.try_remove(slot as usize) {
-            self.timers.remove(&row, slot);
-        }
-        self.core.dirty_links.retain(|link| *link != slot);
-    }
-
-    /// Shuts all links: the node stops.
-    pub(super) fn shut_links(&mut self) {
-        for slot in std::mem::take(&mut self.links) {
-            self.remove_link(slot);
-        }
-    }
-
     /// What time brings to a link, and dialling if it is due.
     pub(super) fn tick_link(&mut self, slot: u32) {
         let now = self.core.now;
         self.with_link(slot, |link, out| link.tick(out, now.duration()));
+        if self.link_row(slot).and_then(|row| row.draining).is_some_and(|until| until <= now || self.is_drained(slot)) {
+            self.remove_link(slot);
+            return;
+        }
         let shard = self.core.shard;
         let Some(row) = self.link_row_mut(slot) else { return };
         if let Dial::At(at) = row.dial
@@ -400,9 +304,10 @@ impl Shard {
         self.link_status(slot, now, 0).is_none_or(|status| status.spool.messages == 0 || !status.ready)
     }
 
-    /// The row of a link by its name.
+    /// The row of a link by its name; one that was removed and still sends is no longer found.
     pub(super) fn link_named(&self, name: &str) -> Option<u32> {
-        self.links.iter().copied().find(|slot| self.link_row(*slot).is_some_and(|row| *row.name == *name))
+        let named = |slot: &u32| self.link_row(*slot).is_some_and(|row| *row.name == *name && row.draining.is_none());
+        self.links.iter().copied().find(named)
     }
 
     /// A link's row.
@@ -426,28 +331,5 @@ impl Shard {
         let epoch = self.core.rows.get(slot as usize).map_or(0, |row| row.epoch);
         let flags = ReceiverFlags::new(Kind::Link, 2).with_retain_as_published(true);
         Receiver { slot, epoch, shard: self.core.shard, flags }
-    }
-}
-
-fn dialling(config: &api::Link) -> Dialling {
-    let dial = config.dial.as_ref();
-    let longest = dial.map_or(std::time::Duration::ZERO, |dial| dial.retry_interval.duration());
-    Dialling::new(dial.map_or(1, |dial| dial.servers.len()), longest)
-}
-
-/// All that local clients want, from a reader that has seen nothing.
-fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
-    match interest {
-        Interest::Snapshot(filters, cursor) => (filters, cursor),
-        Interest::Changes(changes, cursor) => {
-            let mut filters = BTreeSet::new();
-            for (filter, change) in changes {
-                match change {
-                    Change::Added => filters.insert(filter),
-                    Change::Removed => filters.remove(&filter),
-                };
-            }
-            (filters.into_iter().collect(), cursor)
-        }
     }
 }

@@ -17,8 +17,17 @@ use crate::metrics::Closed;
 impl Shard {
     /// Takes a connection of a link of this shard.
     pub(super) fn attach_link(&mut self, attach: AttachLink) {
-        let AttachLink { link, stream, leftover, guard, dialled, receive_maximum, maximum_packet_size, keep_alive } =
-            attach;
+        let AttachLink {
+            link,
+            user,
+            stream,
+            leftover,
+            guard,
+            dialled,
+            receive_maximum,
+            maximum_packet_size,
+            keep_alive,
+        } = attach;
         let Some(link_slot) = self.link_named(&link) else {
             // The configuration changed while the connection was made; the remote tries again.
             tracing::debug!(link = &*link, "A connection came for a link that is gone.");
@@ -37,7 +46,7 @@ impl Shard {
         let link_epoch = self.core.rows.get(link_slot as usize).map_or(0, |row| row.epoch);
         self.connections_made += 1;
         let conn = Conn(self.connections_made);
-        let role = LinkConnection { link: link_slot, link_epoch, conn, keep_alive, dialled };
+        let role = LinkConnection { link: link_slot, link_epoch, conn, user, keep_alive, dialled };
         let epoch = self.next_epoch();
         let now = self.core.now;
         let entry = self.core.rows.vacant_entry();
@@ -85,6 +94,10 @@ impl Shard {
                 if !topic.starts_with(link::TOPIC_PREFIX.as_bytes()) {
                     let what = "the user of a link may publish nothing but the link's own batches";
                     return Err(Error { reason: Reason::NotAuthorized, what });
+                }
+                if self.congested {
+                    self.pause(slot);
+                    return Ok(Next::Pause);
                 }
                 let packet_id = NonZeroU16::new(layout.packet_id(packet));
                 let incoming = Incoming { topic, packet_id, payload: layout.payload(packet) };
@@ -157,16 +170,15 @@ impl Shard {
         }
     }
 
-    /// Closes the connections of a link that were dialled: how it is dialled has changed.
-    pub(super) fn drop_dialled(&mut self, link: u32) {
+    /// Closes the connections of a link that were dialled, or those that came in: their terms have changed.
+    pub(super) fn drop_connections(&mut self, link: u32, were_dialled: bool) {
         let Some(row) = self.link_row(link) else { return };
         let slots: Vec<u32> = row.connections.iter().map(|known| known.slot).collect();
         for slot in slots {
-            let dialled = matches!(
-                self.core.rows.get(slot as usize),
-                Some(Row { role: Role::LinkConnection(connection), .. }) if connection.dialled
-            );
-            if dialled {
+            let Some(Row { role: Role::LinkConnection(connection), .. }) = self.core.rows.get(slot as usize) else {
+                continue;
+            };
+            if connection.dialled == were_dialled {
                 let what = "the configuration of the link has changed";
                 self.disconnect(slot, Closed::Administrative, Reason::Success, what);
             }

@@ -12,6 +12,7 @@ mod guard;
 mod inbox;
 mod linger;
 mod link;
+mod link_config;
 mod link_outlet;
 mod link_packet;
 mod output;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub inboxes: Vec<Inbox<Control>>,
     /// A bit for each shard that has links: they are told of changed interest.
     pub shards_with_links: AtomicU64,
+    /// Sessions of the node, for `maxSessions`.
+    pub sessions: AtomicU64,
     /// Links that ask publishers to wait.
     pub pressure: Pressure,
     /// The clock of the node.
@@ -114,6 +117,8 @@ pub struct Shard {
     spare: Batch,
     /// The node stops: until when links may go on.
     stopping: Option<Millis>,
+    /// Outputs wait for this commit of the store.
+    awaited_commit: Option<u64>,
 }
 
 /// The shard of a client id, or of a link by the name of its remote cluster: FNV-1a, the same on every thread.
@@ -167,6 +172,7 @@ impl Shard {
             connections_made: 0,
             spare: Batch::default(),
             stopping: None,
+            awaited_commit: None,
         }
     }
 

@@ -42,6 +42,7 @@ impl Core {
             match Publication::of(&delivery.message).append(&form, output, pool, scratch) {
                 Ok(()) => {
                     counters.messages_sent[delivery.qos as usize] += 1;
+                    counters.packets_sent += 1;
                     sent = true;
                 }
                 // A packet that this connection may not get counts as sent and acknowledged [MQTT-3.1.2-25].

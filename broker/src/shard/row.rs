@@ -155,6 +155,8 @@ pub struct LinkConnection {
     pub link_epoch: u16,
     /// Its name for the link.
     pub conn: Conn,
+    /// The user that came in.
+    pub user: Option<Arc<str>>,
     /// Seconds of silence after which PINGREQ is due (dialled) or the remote is given up (accepted); 0: none.
     pub keep_alive: u16,
     /// We dialled it.

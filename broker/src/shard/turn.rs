@@ -10,6 +10,7 @@ use super::batch::{Batch, Step};
 use super::control::{Control, Report, Stays};
 use super::inbox::{HandOver, LANE_BYTES_MAX};
 use super::publication::Publication;
+use super::row::Role;
 use super::{Shard, Tuning, linger};
 use crate::clock::{Millis, UnixSeconds};
 use crate::codec::Reason;
@@ -36,7 +37,7 @@ pub async fn serve(mut shard: Shard) {
         if shard.has_stopped() {
             return Poll::Ready(());
         }
-        if !shard.again.is_empty() || !shard.core.dirty.is_empty() {
+        if !shard.again.is_empty() || (!shard.core.dirty.is_empty() && shard.awaited_commit.is_none()) {
             cx.waker().wake_by_ref();
         }
         let now = shard.core.now;
@@ -82,10 +83,14 @@ impl Shard {
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.
         self.hand_over();
-        match self.core.store.commit() {
-            Commit::Durable => self.flush_dirty(),
-            // Nothing leaves before it is durable; the store nudges the shard when it is.
-            Commit::Pending(_) => {}
+        // Nothing leaves before it is durable; the store nudges the shard when it is.
+        self.awaited_commit = match self.core.store.commit() {
+            Commit::Durable => None,
+            Commit::Pending(commit) => Some(commit),
+        };
+        if self.awaited_commit.is_none_or(|commit| commit <= self.core.store.durable()) {
+            self.awaited_commit = None;
+            self.flush_dirty();
         }
     }
 
@@ -149,7 +154,9 @@ impl Shard {
     fn take_control(&mut self) {
         for control in self.shared.inboxes[usize::from(self.core.shard)].take_control() {
             match control {
-                Control::Attach(attach) if self.stopping.is_some() => linger::refuse_attach(*attach),
+                Control::Attach(attach) if self.stopping.is_some() => {
+                    linger::refuse_attach(*attach, &self.shared.board.events)
+                }
                 Control::Attach(attach) => self.attach(*attach),
                 Control::AttachLink(attach) => self.attach_link(*attach),
                 Control::DialFailed { link, error } => self.dial_failed(&link, error),
@@ -196,7 +203,11 @@ impl Shard {
         let rows = self.core.rows.iter();
         let gone: Vec<u32> = rows
             .filter(|(_, row)| row.connection.is_some())
-            .filter(|(_, row)| row.client().is_some_and(|client| !stays(client.identity.user.as_deref())))
+            .filter(|(_, row)| match &row.role {
+                Role::Client(client) => !stays(client.identity.user.as_deref()),
+                Role::LinkConnection(link) => link.user.as_deref().is_some_and(|user| !stays(Some(user))),
+                Role::Link(_) => false,
+            })
             .map(|(slot, _)| slot as u32)
             .collect();
         for slot in gone {

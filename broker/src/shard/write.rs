@@ -38,12 +38,19 @@ impl Shard {
         for slot in dirty.drain(..) {
             let Some(row) = self.core.rows.get_mut(slot as usize) else { continue };
             row.dirty = false;
-            if !row.blocked {
-                self.core.flush(slot);
+            if row.blocked {
+                continue;
+            }
+            self.core.flush(slot);
+            let row = self.core.rows.get(slot as usize);
+            if row.is_some_and(|row| !row.blocked && row.flow.as_ref().is_some_and(|flow| !flow.queue.is_empty())) {
+                // What a full output kept waiting; written in the next turn.
+                self.core.pump(slot);
             }
         }
-        // Nothing became dirty meanwhile: flushing only writes.
-        self.core.dirty = dirty;
+        if self.core.dirty.is_empty() {
+            self.core.dirty = dirty;
+        }
     }
 
     /// The socket of a row takes more again.

@@ -1,0 +1,172 @@
+//! Links of a shard as the configuration wants them: added, changed in place, drained and removed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tombolo_broker_api as api;
+
+use super::Shard;
+use super::link::{Dial, LinkRow};
+use super::row::{Role, Row};
+use crate::clock::Millis;
+use crate::codec::Version;
+use crate::link::backoff::Dialling;
+use crate::link::{Link, Settings};
+use crate::router::{Change, Interest};
+use crate::topic::Filter;
+
+/// Longest time that a removed link has to send what waits in its spool.
+const DRAIN_MAX: Millis = Millis(10_000);
+
+// === impl Shard ===
+
+impl Shard {
+    /// Links of this shard as the configuration has them now; others are shut.
+    pub(super) fn configure_links(&mut self, configs: Vec<api::Link>) {
+        let gone: Vec<u32> = self
+            .links
+            .iter()
+            .copied()
+            .filter(|slot| {
+                self.link_row(*slot).is_none_or(|row| {
+                    !configs
+                        .iter()
+                        .any(|config| config.name == *row.name && config.remote_cluster == row.config.remote_cluster)
+                })
+            })
+            .collect();
+        for slot in gone {
+            self.drain_link(slot);
+        }
+        for config in configs {
+            let existing = self.links.iter().copied().find(|slot| {
+                self.link_row(*slot)
+                    .is_some_and(|row| config.name == *row.name && config.remote_cluster == row.config.remote_cluster)
+            });
+            let settings = match Settings::new(&config, self.core.tuning.mqtt.max_topic_levels) {
+                Ok(settings) => settings,
+                Err(error) => {
+                    // The configuration was checked by the same rules before it came here.
+                    tracing::error!(link = config.name, %error, "A link is left as it was.");
+                    continue;
+                }
+            };
+            match existing {
+                Some(slot) => self.change_link(slot, config, settings),
+                None => self.add_link(config, settings),
+            }
+        }
+        let bit = 1 << self.core.shard;
+        if self.links.is_empty() {
+            self.shared.shards_with_links.fetch_and(!bit, Ordering::AcqRel);
+        } else {
+            self.shared.shards_with_links.fetch_or(bit, Ordering::AcqRel);
+        }
+        // What changed before the bit was up.
+        self.update_interest();
+    }
+
+    fn add_link(&mut self, config: api::Link, settings: Settings) {
+        let (filters, interest_cursor) = wanted(self.shared.index.interest_since(0));
+        let link = Box::new(Link::new(self.shared.local.clone(), settings, filters));
+        let now = self.core.now;
+        let row = LinkRow {
+            name: config.name.as_str().into(),
+            link: Some(link),
+            connections: Vec::new(),
+            barriers: HashMap::new(),
+            dirty: false,
+            dialling: dialling(&config),
+            config: Arc::new(config),
+            dial: Dial::At(now),
+            interest_cursor,
+            draining: None,
+        };
+        let epoch = self.next_epoch();
+        let slot = self.core.rows.insert(Row::new(epoch, Version::V5, Role::Link(Box::new(row)), now)) as u32;
+        self.links.push(slot);
+        self.tick_link(slot);
+        self.schedule(slot);
+    }
+
+    fn change_link(&mut self, slot: u32, config: api::Link, settings: Settings) {
+        let now = self.core.now;
+        let Some(row) = self.link_row_mut(slot) else { return };
+        row.draining = None;
+        if *row.config == config {
+            return;
+        }
+        let redial = row.config.dial != config.dial;
+        let regreet = row.config.accept != config.accept;
+        row.dialling = dialling(&config);
+        row.config = Arc::new(config);
+        let (filters, cursor) = wanted(self.shared.index.interest_since(0));
+        if let Some(row) = self.link_row_mut(slot) {
+            row.interest_cursor = cursor;
+        }
+        self.with_link(slot, |link, out| link.configure(out, settings, filters, now.duration()));
+        if redial {
+            self.drop_connections(slot, true);
+        }
+        if regreet {
+            // Who may still come in does so at once.
+            self.drop_connections(slot, false);
+        }
+        self.tick_link(slot);
+    }
+
+    /// A link was removed: what waits for its remote is sent first, within [`DRAIN_MAX`].
+    fn drain_link(&mut self, slot: u32) {
+        if self.is_drained(slot) {
+            self.remove_link(slot);
+            return;
+        }
+        let until = self.core.now + DRAIN_MAX;
+        if let Some(row) = self.link_row_mut(slot) {
+            row.draining.get_or_insert(until);
+        }
+    }
+
+    /// Ends a link; what is still in its spool is lost, which its last status shows.
+    pub(super) fn remove_link(&mut self, slot: u32) {
+        let now = self.core.now.duration();
+        self.with_link(slot, |link, out| link.shut(out, now));
+        self.set_pressure(slot, false);
+        self.links.retain(|link| *link != slot);
+        if let Some(row) = self.core.rows.try_remove(slot as usize) {
+            self.timers.remove(&row, slot);
+        }
+        self.core.dirty_links.retain(|link| *link != slot);
+    }
+
+    /// Shuts all links: the node stops.
+    pub(super) fn shut_links(&mut self) {
+        for slot in std::mem::take(&mut self.links) {
+            self.remove_link(slot);
+        }
+    }
+}
+
+fn dialling(config: &api::Link) -> Dialling {
+    let dial = config.dial.as_ref();
+    let longest = dial.map_or(std::time::Duration::ZERO, |dial| dial.retry_interval.duration());
+    Dialling::new(dial.map_or(1, |dial| dial.servers.len()), longest)
+}
+
+/// All that local clients want, from a reader that has seen nothing.
+fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
+    match interest {
+        Interest::Snapshot(filters, cursor) => (filters, cursor),
+        Interest::Changes(changes, cursor) => {
+            let mut filters = BTreeSet::new();
+            for (filter, change) in changes {
+                match change {
+                    Change::Added => filters.insert(filter),
+                    Change::Removed => filters.remove(&filter),
+                };
+            }
+            (filters.into_iter().collect(), cursor)
+        }
+    }
+}
