@@ -64,7 +64,7 @@ pub enum Shards {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Mqtt {
-    /// Largest packet taken or sent, fixed header included; at most 268,435,460 bytes `[MQTT-3.1.2-24]`.
+    /// Largest packet taken, fixed header included; at most 268,435,460 bytes `[MQTT-3.1.2-24]`.
     pub max_packet_size: ByteSize,
     /// Inbound QoS 1 and 2 publishes that a client may have unacknowledged; told in CONNACK.
     pub receive_maximum: u16,
