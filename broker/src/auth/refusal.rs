@@ -31,6 +31,12 @@ pub enum Refusal {
         /// The cluster that it says it is.
         cluster: String,
     },
+    /// A link came in from this very cluster, or from another one of its name.
+    #[error("OwnCluster: `{cluster}` is the name of this cluster itself; look at the server address of the link")]
+    OwnCluster {
+        /// The cluster that it says it is.
+        cluster: String,
+    },
     /// A link came in with a user that may not.
     #[error(
         "LinkUserRefused: user `{user}` may not come in as cluster `{cluster}`; name it as the user that the link accepts"
@@ -54,6 +60,7 @@ impl Refusal {
             Self::Anonymous
             | Self::LinkUserOnly { .. }
             | Self::UnknownCluster { .. }
+            | Self::OwnCluster { .. }
             | Self::LinkUserRefused { .. } => Reason::NotAuthorized,
         }
     }
@@ -64,7 +71,9 @@ impl Refusal {
             Self::Anonymous | Self::LinkUserOnly { .. } => Refused::NotAuthorized,
             Self::BadPassword => Refused::BadPassword,
             Self::Busy => Refused::ServerBusy,
-            Self::UnknownCluster { .. } | Self::LinkUserRefused { .. } => Refused::LinkRefused,
+            Self::UnknownCluster { .. } | Self::OwnCluster { .. } | Self::LinkUserRefused { .. } => {
+                Refused::LinkRefused
+            }
         }
     }
 }

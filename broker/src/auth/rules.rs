@@ -67,6 +67,8 @@ pub(super) struct Rules {
     /// Some of the credentials; one of them stands in for that of an unknown user.
     decoys: Vec<Credential>,
     anonymous: Anonymous,
+    /// Our own cluster, which no link leads to.
+    own_cluster: String,
     links: Vec<LinkRule>,
     /// The first link of each user that belongs to one.
     link_users: BTreeMap<String, Arc<str>>,
@@ -98,6 +100,7 @@ impl Rules {
             users: loaded.users.iter().map(|(name, credential)| (name.clone(), credential.clone())).collect(),
             decoys: loaded.users.values().step_by(step).cloned().collect(),
             anonymous: loaded.config.authentication.anonymous,
+            own_cluster: loaded.config.cluster_name.clone(),
             links,
             link_users,
         }
@@ -142,6 +145,9 @@ impl Rules {
         let refused = |user: &str| Refusal::LinkUserRefused { user: user.to_owned(), cluster: shortened(cluster) };
         // Before anything is said about links: strangers learn nothing about them.
         let user = user.ok_or_else(|| refused("(none)"))?;
+        if cluster == self.own_cluster {
+            return Err(Refusal::OwnCluster { cluster: shortened(cluster) });
+        }
         let link = self.links.iter().find(|link| link.remote_cluster == cluster);
         let link = link.ok_or_else(|| Refusal::UnknownCluster { cluster: shortened(cluster) })?;
         let named = link.users.iter().any(|allowed| allowed == user);
