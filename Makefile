@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Passed to the bench: `make bench ARGS="--runs 1 --only pairs"`.
 ARGS ?=
 # Schedules of each kind in `make sim`.
-SCHEDULES ?= 20000
+SCHEDULES ?= 2000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench sim crds fmt lint check tools components
