@@ -97,3 +97,28 @@ async fn a_publisher_that_never_reads_its_acknowledgements_harms_itself_alone() 
     bystander.expect_message("by", "x").await;
     assert!(rss_mib(&broker) < 100, "{} MiB", rss_mib(&broker));
 }
+
+#[tokio::test]
+async fn who_asks_without_end_and_reads_no_answer_is_not_read_any_more() {
+    let broker = bounded().await;
+    let mut bystander = Client::subscriber(broker.address, 5, "bystander", &[("by", 0)]).await;
+    let mut deaf = Client::clean(broker.address, 5, "deaf").await;
+    let burst = packet::PINGREQ.repeat(64 << 10);
+    let mut poured = 0;
+    // Until the broker takes nothing for a second: an answer for each of 96 MiB of questions would be 96 MiB.
+    while poured < 96 << 20 {
+        let send = deaf.send_anyway(&burst);
+        if tokio::time::timeout(std::time::Duration::from_secs(1), send).await.is_err() {
+            break;
+        }
+        poured += burst.len();
+    }
+    assert!(poured < 96 << 20, "the broker took all questions though no answer was read");
+    bystander.publish("by", "x").await;
+    bystander.expect_message("by", "x").await;
+    assert!(rss_mib(&broker) < 60, "{} MiB", rss_mib(&broker));
+    // It goes on when it reads.
+    for _ in 0..1 << 16 {
+        deaf.expect(packet::PINGRESP).await;
+    }
+}

@@ -177,3 +177,21 @@ async fn a_message_of_a_megabyte_passes_at_each_qos() {
         publisher.disconnect().await;
     }
 }
+
+#[tokio::test]
+async fn a_reason_string_is_left_out_where_it_would_exceed_the_clients_maximum() {
+    let broker = Broker::anonymous().await;
+    let connect = Connect::new(5, "terse").with(property::maximum_packet_size(20));
+    let (mut terse, _) = Client::connect(broker.address, &connect).await;
+    // [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.14.2-3]
+    terse.send(Publish::new(5, "$LINK/x", "").qos(1, 7).bytes()).await;
+    terse.expect_hex("40 03 0007 87").await;
+    terse.send(packet::subscribe(5, 8, &[("$LINK/x", 0)])).await;
+    terse.expect_hex("90 04 0008 00 87").await;
+    // An answer that is longer without it counts as sent [MQTT-3.1.2-24] [MQTT-3.1.2-25].
+    terse.send(packet::subscribe(5, 9, &[("a", 0); 30])).await;
+    terse.ping().await;
+    terse.send(Connect::new(5, "terse").bytes()).await;
+    terse.expect_hex("e0 01 82").await;
+    terse.closed().await;
+}

@@ -1,6 +1,7 @@
 //! Byte-exact tests of both MQTT versions, by clause, against a broker process.
 
 mod alias;
+mod backpressure;
 mod bad_config;
 mod bad_input;
 mod connect;

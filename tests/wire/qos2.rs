@@ -156,3 +156,27 @@ async fn many_messages_of_qos_2_arrive_once_and_in_order() {
         subscriber.send(packet::pubrec(got.id)).await;
     }
 }
+
+#[tokio::test]
+async fn an_id_that_was_refused_is_free_for_another_message() {
+    let broker = Broker::anonymous().await;
+    let mut subscriber = Client::subscriber(broker.address, 5, "subscriber", &[("open", 0)]).await;
+    let (mut publisher, _) = Client::persistent(broker.address, 5, "publisher").await;
+    publisher.send(Publish::new(5, "$LINK/v1/x", "x").qos(2, 5).bytes()).await;
+    let refused = publisher.packet().await.ack(0x50);
+    assert_eq!((refused.id, refused.reason), (5, 0x87));
+    // No PUBREL follows a PUBREC with an error: the next of this id is a new message [MQTT-4.3.3-9].
+    publisher.send(Publish::new(5, "open", "one").qos(2, 5).bytes()).await;
+    publisher.expect(packet::pubrec(5)).await;
+    publisher.send(packet::pubrel(5)).await;
+    publisher.expect(packet::pubcomp(5)).await;
+    subscriber.expect_message("open", "one").await;
+    // The same where the refusal ends the connection, and the session goes on.
+    publisher.send(Publish::new(5, "bad/+/name", "x").qos(2, 6).bytes()).await;
+    publisher.disconnected(0x90).await;
+    let (mut publisher, present) = Client::persistent(broker.address, 5, "publisher").await;
+    assert!(present);
+    publisher.send(Publish::new(5, "open", "two").qos(2, 6).bytes()).await;
+    publisher.expect(packet::pubrec(6)).await;
+    subscriber.expect_message("open", "two").await;
+}

@@ -2,7 +2,7 @@
 
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
-use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::packet::{self, Connect, PINGREQ, Publish};
 use tombolo_tests::property;
 
 /// Publishes with RETAIN at QoS 1 and awaits the acknowledgement.
@@ -193,4 +193,41 @@ async fn beyond_the_bound_a_message_is_delivered_and_not_retained() {
     late.subscribe(&[("#", 0)]).await;
     late.expect(Publish::new(5, "first", "y").retain().bytes()).await;
     late.ping().await;
+}
+
+#[tokio::test]
+async fn unsubscribe_ends_the_sending_of_what_was_retained() {
+    let broker = Broker::anonymous().await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let all: Vec<u8> =
+        (0..2000).flat_map(|i| Publish::new(5, &format!("m/{i}"), "x").qos(1, 1).retain().bytes()).collect();
+    publisher.send(all).await;
+    for _ in 0..2000 {
+        assert_eq!(publisher.packet().await.ack(0x40).id, 1);
+    }
+    let connect = Connect::new(5, "late").with(property::receive_maximum(1));
+    let (mut client, _) = Client::connect(broker.address, &connect).await;
+    client.subscribe(&[("m/#", 1)]).await;
+    client.send(packet::unsubscribe(5, 2, &["m/#"])).await;
+    let mut got = 0;
+    // What was under way may still come, but nothing is added [MQTT-3.10.4-2].
+    loop {
+        client.send(PINGREQ).await;
+        let mut idle = true;
+        loop {
+            let packet = client.packet().await;
+            match packet.kind() {
+                0x30 => {
+                    (got, idle) = (got + 1, false);
+                    client.send(packet::puback(packet.message(5).id)).await;
+                }
+                0xd0 => break,
+                _ => assert_eq!(packet.codes(5), [0]),
+            }
+        }
+        if idle {
+            break;
+        }
+    }
+    assert!((1..1000).contains(&got), "{got} of 2000");
 }

@@ -102,3 +102,11 @@ async fn a_delayed_will_is_sent_when_the_delay_has_passed_or_the_session_ends() 
     drop(Client::connect(broker.address, &connect).await);
     watcher.expect_message("will/end", "gone").await;
 }
+
+#[tokio::test]
+async fn a_will_that_may_not_be_published_keeps_no_session() {
+    let broker = Broker::anonymous().await;
+    let connect = Connect::new(5, "sly").will(will("$SYS/x")).with(property::session_expiry(1)).keep_alive(0);
+    drop(Client::connect(broker.address, &connect).await);
+    broker.admin.status_when("the session has expired", |s| s.sessions == 0).await;
+}

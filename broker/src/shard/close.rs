@@ -35,6 +35,11 @@ impl Shard {
             if row.version == Version::V5 {
                 let packet = Disconnect { reason_string: Some(what), ..Disconnect::because(reason) };
                 disconnect::encode(&mut farewell, row.version, &packet);
+                if farewell.len() > row.maximum_packet_size as usize {
+                    // The reason code alone, if the sentence is more than the client takes [MQTT-3.14.2-3].
+                    farewell.clear();
+                    disconnect::encode(&mut farewell, row.version, &Disconnect::because(reason));
+                }
             }
             linger::answer_and_close(connection.transport, farewell, connection.guard);
         }
@@ -124,6 +129,7 @@ impl Shard {
             let Will { message, expiry, .. } = *will;
             if !self.may_publish(slot, message.layout().topic(message.frame())) {
                 self.core.counters.drop_message(Dropped::NotAuthorized);
+                self.schedule(slot);
                 return;
             }
             let expires_at = expiry.map(|seconds| now + Millis(u64::from(seconds) * 1000));

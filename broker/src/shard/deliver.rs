@@ -20,6 +20,10 @@ use crate::store::{Change, Store};
 
 /// Retained messages fetched for a subscription at one time.
 const REPLAY_PAGE: usize = 256;
+/// Steps of the search for them that one client may take before others have their turn: a topic looked up is one.
+const SEARCH_MAX: usize = 1024;
+/// Steps that a page of a filter with wildcards counts for.
+const SEARCH_PAGE: usize = 256;
 
 /// What a delivery touches: everything of a shard but its route cache, which is being read meanwhile.
 pub struct Core {
@@ -31,6 +35,8 @@ pub struct Core {
     pub rows: Slab<Row>,
     /// Rows with output, each once.
     pub dirty: Vec<u32>,
+    /// Rows whose search for retained messages goes on in the next turn, each once.
+    pub searching: Vec<u32>,
     /// Links that were given messages this turn, each once.
     pub dirty_links: Vec<u32>,
     /// Barriers of links that all messages before have passed.
@@ -231,9 +237,13 @@ impl Core {
     }
 
     /// Brings the next page of the retained messages that a client's subscriptions still have to get, once those before
-    /// have left its queue.
+    /// have left its queue. A search that finds little among many goes on in the next turn.
     fn fetch_replay(&mut self, slot: u32) {
-        let Self { rows, shared, now, .. } = self;
+        let Self { rows, shared, now, searching, .. } = self;
+        if searching.contains(&slot) {
+            return;
+        }
+        let mut left = SEARCH_MAX;
         let Some(row) = rows.get_mut(slot as usize) else { return };
         let Row { flow, role: Role::Client(client), .. } = row else { return };
         while let Some(Replay { filter, after, granted, id }) = client.replays.front_mut() {
@@ -241,6 +251,11 @@ impl Core {
             if flow.queue.is_replaying() {
                 return;
             }
+            if left == 0 {
+                searching.push(slot);
+                return;
+            }
+            left = left.saturating_sub(if filter.is_exact() { 1 } else { SEARCH_PAGE });
             let page = shared.retained.page(filter, after.as_deref(), *now, REPLAY_PAGE);
             let (granted, id) = (*granted, *id);
             match page.next {

@@ -141,6 +141,7 @@ impl Shard {
             now: shared.clock.now(),
             rows: Slab::new(),
             dirty: Vec::new(),
+            searching: Vec::new(),
             dirty_links: Vec::new(),
             barriers_passed: Vec::new(),
             pool: Pool::default(),

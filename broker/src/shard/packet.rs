@@ -130,7 +130,11 @@ impl Shard {
     }
 
     fn append_ack(&mut self, slot: u32, version: Version, ack: Ack<'_>) {
-        self.append(slot, |out| ack::encode(out, version, &ack));
+        let whole = self.append(slot, |out| ack::encode(out, version, &ack));
+        if !whole && ack.reason_string.is_some() {
+            // The reason code alone, if the sentence is more than the client takes [MQTT-3.4.2-2].
+            self.append(slot, |out| ack::encode(out, version, &Ack { reason_string: None, ..ack }));
+        }
     }
 
     fn disconnect_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Next {
@@ -170,16 +174,24 @@ impl Shard {
         Next::Closed
     }
 
-    /// Appends to a row's output.
+    /// Appends a packet to a row's output, if it has a connection. False if the other end takes no packet of that size:
+    /// then it is as if it had been sent `[MQTT-3.1.2-24]`.
     #[inline]
-    pub(super) fn append(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn append(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         let core = &mut self.core;
         if let Some(row) = core.rows.get_mut(slot as usize)
             && row.connection.is_some()
         {
-            encode(row.output.buffer(&mut core.pool));
+            let buffer = row.output.buffer(&mut core.pool);
+            let start = buffer.len();
+            encode(buffer);
+            if buffer.len() - start > row.maximum_packet_size as usize {
+                buffer.truncate(start);
+                return false;
+            }
             super::deliver::mark_dirty(row, slot, &mut core.dirty);
             core.counters.packets_sent += 1;
         }
+        true
     }
 }

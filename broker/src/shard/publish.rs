@@ -57,6 +57,14 @@ impl Shard {
             return Next::Pause;
         }
         self.core.counters.messages_received[qos as usize] += 1;
+        // Before its id is taken: a PUBREC with an error leaves it free [MQTT-4.3.3-9].
+        if topic[0] == b'$' && !self.may_publish(slot, topic) {
+            self.core.counters.drop_message(Dropped::NotAuthorized);
+            // 3.1.1 has no word for it: such a publish is acknowledged and goes nowhere [MQTT-3.3.5-2].
+            let reason = if version == Version::V5 { Reason::NotAuthorized } else { Reason::Success };
+            self.answer_publish(slot, version, qos, packet_id, reason, Some("the topic is closed to clients"));
+            return Next::Continue;
+        }
         if qos == Qos::ExactlyOnce {
             match self.receive_qos2(slot, packet_id) {
                 Arrival::New => {}
@@ -71,13 +79,6 @@ impl Shard {
                 }
             }
         }
-        if topic[0] == b'$' && !self.may_publish(slot, topic) {
-            self.core.counters.drop_message(Dropped::NotAuthorized);
-            // 3.1.1 has no word for it: such a publish is acknowledged and goes nowhere [MQTT-3.3.5-2].
-            let reason = if version == Version::V5 { Reason::NotAuthorized } else { Reason::Success };
-            self.answer_publish(slot, version, qos, packet_id, reason, Some("the topic is closed to clients"));
-            return Next::Continue;
-        }
         let expires_at = layout.expiry(packet).map(|seconds| self.core.now + Millis(u64::from(seconds) * 1000));
         let mut publication = Publication::new(packet, layout, Path::EMPTY, expires_at);
         let reason = match self.route(Some(slot), &mut publication) {
@@ -86,7 +87,12 @@ impl Shard {
                 self.core.counters.drop_message(Dropped::NoSubscription);
                 if version == Version::V5 { Reason::NoMatchingSubscribers } else { Reason::Success }
             }
-            Routed::Invalid(error) => return self.refuse_packet(slot, error),
+            Routed::Invalid(error) => {
+                if qos == Qos::ExactlyOnce {
+                    self.forget_qos2(slot, packet_id);
+                }
+                return self.refuse_packet(slot, error);
+            }
         };
         self.answer_publish(slot, version, qos, packet_id, reason, None);
         Next::Continue
@@ -173,6 +179,18 @@ impl Shard {
             core.store.write(Change::InboundTaken { client_id: &client.id, packet_id });
         }
         arrival
+    }
+
+    /// Frees the id of a QoS 2 publish that was not taken after all: a session must not hold it against the next one.
+    fn forget_qos2(&mut self, slot: u32, packet_id: u16) {
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        let Some(flow) = &mut row.flow else { return };
+        flow.inbound.release(packet_id);
+        if let Role::Client(client) = &row.role
+            && client.is_persistent()
+        {
+            self.core.store.write(Change::InboundReleased { client_id: &client.id, packet_id });
+        }
     }
 
     /// Writes the packet anew with its topic spelled out and without the alias `[MQTT-3.3.2-7]`.

@@ -40,8 +40,9 @@ impl Shard {
     /// Reads what a connection has and processes it.
     pub(super) fn readable(&mut self, slot: u32) {
         let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        let is_deaf = row.is_deaf(&self.core.tuning.mqtt);
         let Some(connection) = &mut row.connection else { return };
-        if row.paused {
+        if row.paused || is_deaf {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -70,7 +71,7 @@ impl Shard {
         self.keep_rest(slot, &buffer[used..filled], need);
         self.buffer = buffer;
         if ended {
-            self.close(slot, Closed::ConnectionLost);
+            self.lost(slot);
         }
     }
 
@@ -100,6 +101,13 @@ impl Shard {
             self.keep_rest(slot, &whole[used..], need);
         }
         if ended {
+            self.lost(slot);
+        }
+    }
+
+    /// The other end has closed. What it sent before comes first: a row that waits meets the end again when it is resumed.
+    fn lost(&mut self, slot: u32) {
+        if self.core.rows.get(slot as usize).is_some_and(|row| !row.paused) {
             self.close(slot, Closed::ConnectionLost);
         }
     }
@@ -119,7 +127,8 @@ impl Shard {
                     self.core.counters.packets_received += 1;
                     match self.packet(slot, &bytes[at..at + total]) {
                         Next::Continue => at += total,
-                        Next::Pause => return (at, 0),
+                        // Its length is told, since it may be longer than the read buffer it must not be copied to.
+                        Next::Pause => return (at, total),
                         Next::Closed => return (bytes.len(), 0),
                     }
                 }

@@ -26,7 +26,10 @@ impl Core {
     pub fn resend(&mut self, slot: u32) {
         let Self { rows, pool, counters, scratch, now, .. } = self;
         let Some(row) = rows.get_mut(slot as usize) else { return };
-        let Row { output, flow: Some(flow), version, window, maximum_packet_size, .. } = row else { return };
+        let Row { output, flow: Some(flow), connection: Some(_), version, window, maximum_packet_size, .. } = row
+        else {
+            return;
+        };
         let mut sent = false;
         while let Some((packet_id, delivery)) = flow.outbound.next_resend(*window) {
             let form = Form {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use hashbrown::HashMap;
+use tombolo_broker_api::Mqtt;
 
 use super::guard::ConnectionGuard;
 use super::link::LinkRow;
@@ -186,6 +187,13 @@ impl Row {
             flow: None,
             role,
         }
+    }
+
+    /// Whether the other end sends but does not read: so many answers wait for it that nothing more is read from it until
+    /// its socket takes some. What is delivered has bounds of its own, below this one.
+    pub fn is_deaf(&self, mqtt: &Mqtt) -> bool {
+        let bound = mqtt.max_output_bytes.0.saturating_add(mqtt.max_packet_size.0);
+        self.blocked && self.output.len() as u64 > bound && matches!(self.role, Role::Client(_))
     }
 
     /// The client, if it is one.

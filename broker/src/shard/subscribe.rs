@@ -42,8 +42,12 @@ impl Shard {
             }
         }
         let reason_string = why.filter(|_| self.wants_reasons(slot));
-        let suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string };
-        self.append(slot, |out| subscribe::encode_suback(out, version, &suback));
+        let mut suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string };
+        if !self.append(slot, |out| subscribe::encode_suback(out, version, &suback)) && why.is_some() {
+            // The codes alone, if the sentence is more than the client takes [MQTT-3.9.2-1].
+            suback.reason_string = None;
+            self.append(slot, |out| subscribe::encode_suback(out, version, &suback));
+        }
         for (subscription, qos) in wanted {
             self.replay(slot, &subscription, qos, subscribe.subscription_id);
         }
@@ -137,6 +141,8 @@ impl Shard {
         let Role::Client(client) = &mut row.role else { return Reason::Unspecified };
         let Some(state) = client.subscriptions.remove(&subscription) else { return Reason::NoSubscriptionExisted };
         core.counters.subscriptions -= 1;
+        // Nothing more is added to what is under way [MQTT-3.10.4-2].
+        client.replays.retain(|replay| Subscription::Plain(replay.filter.clone()) != subscription);
         let receiver = Receiver { slot, epoch, shard: core.shard, flags: state.flags };
         self.shared.index.unsubscribe(&subscription, receiver);
         if client.is_persistent() {

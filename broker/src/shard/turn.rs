@@ -37,7 +37,10 @@ pub async fn serve(mut shard: Shard) {
         if shard.has_stopped() {
             return Poll::Ready(());
         }
-        if !shard.again.is_empty() || (!shard.core.dirty.is_empty() && shard.awaited_commit.is_none()) {
+        if !shard.again.is_empty()
+            || !shard.core.searching.is_empty()
+            || (!shard.core.dirty.is_empty() && shard.awaited_commit.is_none())
+        {
             cx.waker().wake_by_ref();
         }
         let now = shard.core.now;
@@ -79,6 +82,9 @@ impl Shard {
         }
         if self.timers.next().is_some_and(|at| at <= self.core.now) {
             self.run_timers();
+        }
+        for slot in std::mem::take(&mut self.core.searching) {
+            self.core.pump(slot);
         }
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.
@@ -220,7 +226,7 @@ impl Shard {
     /// [`DRAIN_MAX`] is over.
     fn stop(&mut self) {
         self.stopping = Some(self.core.now + DRAIN_MAX);
-        let online = self.core.rows.iter().filter(|(_, row)| row.connection.is_some());
+        let online = self.core.rows.iter().filter(|(_, row)| row.connection.is_some() && row.client().is_some());
         let online: Vec<u32> = online.map(|(slot, _)| slot as u32).collect();
         for slot in online {
             self.disconnect(slot, Closed::Shutdown, Reason::ServerShuttingDown, "the node is stopping");
