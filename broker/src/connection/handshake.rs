@@ -96,7 +96,7 @@ pub async fn greet(shared: Arc<Shared>, door: Arc<Door>, handshake: Handshake) {
                     connack::encode(&mut bytes, version, &Connack::refusal(reason));
                 }
             }
-            return answer_and_close(transport, bytes, Some(guard));
+            return answer_and_close(transport, bytes, guard);
         }
     };
     match identity.role.clone() {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::shard::{Control, Ready, Shard, Shared, Tuning, serve};
 use crate::store::Memory;
@@ -12,6 +14,9 @@ use crate::store::Memory;
 /// Turns between two looks at the sockets while a shard wakes itself: more would let it starve them, fewer cost a system
 /// call for each message of a quiet broker.
 const EVENT_INTERVAL: u32 = 2;
+
+/// Longest time that a shard which ends waits for the last word to its connections to be read.
+const FAREWELLS_MAX: Duration = Duration::from_millis(1_500);
 
 /// The running shards.
 pub struct Shards {
@@ -43,7 +48,9 @@ impl Shards {
             let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
             shards.handles.push(runtime.handle().clone());
             let store = Box::new(Memory);
-            let shard = Shard::new(number as u8, Arc::clone(shared), Arc::clone(ready), Arc::clone(tuning), store);
+            let (farewells, mut farewells_over) = mpsc::channel(1);
+            let shard =
+                Shard::new(number as u8, Arc::clone(shared), Arc::clone(ready), Arc::clone(tuning), store, farewells);
             let ended = ended.clone();
             let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
                 // Told also when the shard panics, so that nobody waits for a node that is half dead.
@@ -54,9 +61,11 @@ impl Shards {
                     serve(shard).await;
                     let _ = done.send(());
                 }));
-                let _ = runtime.block_on(finished);
-                // Farewells under way have a second of their own.
-                runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+                runtime.block_on(async {
+                    let _ = finished.await;
+                    let _ = timeout(FAREWELLS_MAX, farewells_over.recv()).await;
+                });
+                runtime.shutdown_timeout(Duration::from_millis(200));
             })?;
             shards.threads.push(thread);
         }

@@ -35,7 +35,7 @@ impl Shard {
             self.shared.board.events.refuse(Refused::MaxSessions);
             let mut out = Vec::new();
             connack::encode(&mut out, connect.version, &Connack::refusal(Reason::QuotaExceeded));
-            super::linger::answer_and_close(transport, out, Some(guard));
+            super::linger::answer_and_close(transport, out, guard);
             return;
         }
         let (slot, session_present) = match existing {

@@ -41,7 +41,8 @@ impl Shard {
                     disconnect::encode(&mut farewell, row.version, &Disconnect::because(reason));
                 }
             }
-            linger::answer_and_close(connection.transport, farewell, connection.guard);
+            let keep = (connection.guard, self.farewells.clone());
+            linger::answer_and_close(connection.transport, farewell, keep);
         }
         self.ended(slot, why);
     }

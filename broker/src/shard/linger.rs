@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::control::Attach;
-use super::guard::ConnectionGuard;
 use crate::codec::Reason;
 use crate::codec::connack::{self, Connack};
 use crate::metrics::{Events, Refused};
@@ -17,10 +16,11 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARD_MAX: usize = 256 << 10;
 
 /// Writes `bytes`, ends the stream, and waits a moment for the other end to see it. Must run on the transport's runtime.
-/// The connection keeps its place at the listener meanwhile, so that refusals are bounded as connections are.
-pub fn answer_and_close(mut transport: Transport, bytes: Vec<u8>, guard: Option<ConnectionGuard>) {
+/// `keep` lives until then: the connection's place at the listener, so that refusals are bounded as connections are, and
+/// what a shard that ends waits for.
+pub fn answer_and_close(mut transport: Transport, bytes: Vec<u8>, keep: impl Send + 'static) {
     tokio::spawn(async move {
-        let _guard = guard;
+        let _keep = keep;
         let farewell = async {
             transport.write_all(&bytes).await?;
             transport.shutdown().await?;
@@ -46,6 +46,6 @@ pub fn refuse_attach(attach: Attach, events: &Events) {
     connack::encode(&mut out, attach.connect.version, &Connack::refusal(Reason::ServerShuttingDown));
     // A socket that cannot be registered is closed without a word.
     if let Ok(transport) = attach.stream.attach() {
-        answer_and_close(transport, out, Some(attach.guard));
+        answer_and_close(transport, out, attach.guard);
     }
 }

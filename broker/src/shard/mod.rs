@@ -117,6 +117,8 @@ pub struct Shard {
     spare: Batch,
     /// The node stops: until when links may go on.
     stopping: Option<Millis>,
+    /// Held by each farewell under way: the thread ends after the last of them.
+    farewells: mpsc::Sender<()>,
     /// Outputs wait for this commit of the store.
     awaited_commit: Option<u64>,
 }
@@ -133,8 +135,16 @@ pub fn shard_of(key: &[u8], shards: usize) -> usize {
 // === impl Shard ===
 
 impl Shard {
-    /// The shard `number` of a node, whose turns `ready` asks for.
-    pub fn new(number: u8, shared: Arc<Shared>, ready: Arc<Ready>, tuning: Arc<Tuning>, store: Box<dyn Store>) -> Self {
+    /// The shard `number` of a node, whose turns `ready` asks for. Nothing is sent on `farewells`: it is closed when the
+    /// shard and the last word to each of its connections are over.
+    pub fn new(
+        number: u8,
+        shared: Arc<Shared>,
+        ready: Arc<Ready>,
+        tuning: Arc<Tuning>,
+        store: Box<dyn Store>,
+        farewells: mpsc::Sender<()>,
+    ) -> Self {
         let shards = shared.inboxes.len();
         let core = Core {
             shard: number,
@@ -173,6 +183,7 @@ impl Shard {
             connections_made: 0,
             spare: Batch::default(),
             stopping: None,
+            farewells,
             awaited_commit: None,
         }
     }
