@@ -123,6 +123,42 @@ async fn a_shared_subscription_bears_its_identifier() {
 }
 
 #[tokio::test]
+async fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
+    let broker = Broker::anonymous().await;
+    let connect = Connect::new(5, "leaver").with(property::receive_maximum(4));
+    let (mut leaver, _) = Client::connect(broker.address, &connect).await;
+    leaver.subscribe(&[("$share/g/left", 2)]).await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    // QoS 1: acknowledged, refused, only sent; QoS 2: only sent; QoS 1: not even sent.
+    for (i, qos) in [(1u16, 1), (2, 1), (3, 1), (4, 2), (5, 1), (6, 1), (7, 1)] {
+        let publish = Publish::new(5, "left", [i as u8]).qos(qos, i).with(property::message_expiry(1000));
+        publisher.send(publish.bytes()).await;
+        publisher.packet().await;
+        let got = if i <= 4 { Some(leaver.message().await) } else { None };
+        match got.map(|got| (i, got.id)) {
+            Some((1, id)) => leaver.send(packet::puback(id)).await,
+            // Quota exceeded: the message is discarded [MQTT-4.8.2-6].
+            Some((2, id)) => leaver.send(packet::packet(0x40, &[(id >> 8) as u8, id as u8, 0x97])).await,
+            Some(_) | None => {}
+        }
+    }
+    // The window had room for two more of them.
+    for wanted in [5, 6] {
+        assert_eq!(leaver.message().await.payload, [wanted]);
+    }
+    let mut heir = Client::subscriber(broker.address, 5, "heir", &[("$share/g/left", 1)]).await;
+    drop(leaver);
+    // Not the one of QoS 2 [MQTT-4.8.2-5].
+    for wanted in [3u8, 5, 6, 7] {
+        let got = heir.message().await;
+        assert_eq!((&got.payload[..], got.flags), (&[wanted][..], 0x02), "a first sending at the heir's QoS");
+        assert!(got.properties.number(0x02).is_some_and(|left| (900..=1000).contains(&left)));
+        heir.send(packet::puback(got.id)).await;
+    }
+    heir.ping().await;
+}
+
+#[tokio::test]
 async fn a_member_whose_session_ends_leaves_the_group() {
     let broker = Broker::anonymous().await;
     let leaver = Client::subscriber(broker.address, 5, "leaver", &[("$share/g/l", 1)]).await;

@@ -19,7 +19,7 @@ const IDS: usize = 65_535;
 pub struct Outbound {
     /// One byte for each message, so that a fan-out to many sessions stays in the processor's caches.
     states: VecDeque<State>,
-    /// What a redelivery needs, beside `states`; empty in sessions that end with their connection.
+    /// What a redelivery needs, beside `states`; empty in sessions that need none.
     kept: VecDeque<Option<Delivery>>,
     /// Packet id of the ring's first entry, 1 to 65,535.
     front: u16,
@@ -123,6 +123,12 @@ impl Outbound {
         if self.finish(packet_id, State::PubackAwaited) == Acknowledged::Unknown {
             self.finish(packet_id, State::PubrecAwaited);
         }
+    }
+
+    /// Takes the QoS 1 messages that were sent and not acknowledged, in order, from a session that ends.
+    pub fn take_unacknowledged(&mut self) -> Vec<Delivery> {
+        let waiting = self.states.iter().zip(&mut self.kept).filter(|(state, _)| **state == State::PubackAwaited);
+        waiting.filter_map(|(_, kept)| kept.take()).collect()
     }
 
     /// Messages in flight.

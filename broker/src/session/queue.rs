@@ -92,6 +92,11 @@ impl Queue {
         Some(delivery)
     }
 
+    /// Takes all that waits, in order.
+    pub fn take_all(&mut self) -> VecDeque<Delivery> {
+        std::mem::take(self).entries
+    }
+
     /// True while retained messages of a SUBSCRIBE wait: QoS 0 must then line up behind them.
     pub fn is_replaying(&self) -> bool {
         self.replayed > 0

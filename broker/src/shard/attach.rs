@@ -56,6 +56,7 @@ impl Shard {
         client.identity = identity;
         renew(client, &connect, &core.tuning);
         row.persistent = client.is_persistent();
+        row.keeps = row.persistent || client.presence.is_some();
         row.window = client.receive_maximum.min(core.tuning.mqtt.max_inflight);
         row.maximum_packet_size = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         if client.is_persistent() {

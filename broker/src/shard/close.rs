@@ -98,6 +98,7 @@ impl Shard {
     /// Ends a session and all that belongs to it; a will that waits is published first.
     pub(super) fn end_session(&mut self, slot: u32) {
         self.publish_will(slot);
+        self.bequeath(slot);
         let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
         self.timers.remove(&row, slot);
         let core = &mut self.core;

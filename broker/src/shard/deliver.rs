@@ -85,6 +85,7 @@ impl Core {
             connection,
             version,
             persistent,
+            keeps,
             window,
             maximum_packet_size,
             ..
@@ -92,7 +93,7 @@ impl Core {
         else {
             return;
         };
-        let (persistent, window, maximum_packet_size) = (*persistent, *window, *maximum_packet_size);
+        let (persistent, keeps, window, maximum_packet_size) = (*persistent, *keeps, *window, *maximum_packet_size);
         let granted = Qos::from_u8(flags.qos()).unwrap_or_default();
         let qos = publication.qos.min(granted);
         let retain = flags.retain_as_published() && publication.layout.retain();
@@ -134,7 +135,7 @@ impl Core {
             && flow.outbound.has_room(window)
             && output.len() <= tuning.mqtt.max_output_bytes.0 as usize;
         if direct && qos != Qos::AtMostOnce {
-            let delivery = persistent.then(|| delivery(publication, ids, qos, retain));
+            let delivery = keeps.then(|| delivery(publication, ids, qos, retain));
             send(
                 client,
                 flow,
@@ -145,7 +146,7 @@ impl Core {
                 counters,
                 &mut **store,
                 *now,
-                Sending { publication, qos, retain, ids, delivery, maximum_packet_size, from_queue: false },
+                Sending { publication, qos, retain, ids, delivery, persistent, maximum_packet_size, from_queue: false },
             );
             mark_dirty(row, slot, dirty);
             self.flush_if_large(slot);
@@ -185,6 +186,7 @@ impl Core {
                 connection: Some(_),
                 version,
                 persistent,
+                keeps,
                 window,
                 maximum_packet_size,
                 blocked: false,
@@ -193,7 +195,7 @@ impl Core {
             else {
                 return;
             };
-            let (persistent, window, maximum_packet_size) = (*persistent, *window, *maximum_packet_size);
+            let (persistent, keeps, window, maximum_packet_size) = (*persistent, *keeps, *window, *maximum_packet_size);
             let mut sent = false;
             while output.len() < FLUSH_AT
                 && let Some(next) = flow.queue.front()
@@ -213,7 +215,8 @@ impl Core {
                     qos: next.qos,
                     retain: next.retain,
                     ids: ids.as_deref().unwrap_or_default(),
-                    delivery: persistent.then_some(next),
+                    delivery: keeps.then_some(next),
+                    persistent,
                     maximum_packet_size,
                     from_queue: true,
                 };
@@ -300,6 +303,7 @@ struct Sending<'a, 'p> {
     ids: &'a [u32],
     /// What a redelivery will need; `None` if there can be none.
     delivery: Option<Delivery>,
+    persistent: bool,
     maximum_packet_size: u32,
     from_queue: bool,
 }
@@ -317,7 +321,7 @@ fn send(
     now: Millis,
     sending: Sending<'_, '_>,
 ) {
-    let Sending { publication, qos, retain, ids, delivery, maximum_packet_size, from_queue } = sending;
+    let Sending { publication, qos, retain, ids, delivery, persistent, maximum_packet_size, from_queue } = sending;
     let expiry_left = if from_queue {
         publication.expires_at.map(|at| u32::try_from(at.since(now).0.div_ceil(1000)).unwrap_or(u32::MAX))
     } else {
@@ -334,7 +338,7 @@ fn send(
     counters.messages_sent[qos as usize] += 1;
     counters.packets_sent += 1;
     if qos != Qos::AtMostOnce {
-        if let Some(delivery) = &delivery {
+        if persistent && let Some(delivery) = &delivery {
             store.write(Change::Assigned { client_id: &client.id, packet_id: form.packet_id, delivery, from_queue });
         }
         flow.outbound.assign(qos, delivery);

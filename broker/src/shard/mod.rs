@@ -5,6 +5,7 @@
 
 mod attach;
 mod batch;
+mod bequeath;
 mod close;
 mod control;
 mod deliver;

@@ -239,7 +239,7 @@ impl Shard {
 /// Gives a publication to one receiver: at once on this shard, else by the batch for its shard. `begun` has a bit for
 /// each shard whose batch has the message already.
 #[inline]
-fn hand_over(
+pub(super) fn hand_over(
     core: &mut super::deliver::Core,
     receiver: Receiver,
     ids: &[u32],

@@ -42,6 +42,9 @@ pub struct Row {
     pub version: Version,
     /// The session outlives its connection.
     pub persistent: bool,
+    /// Messages are kept until they are acknowledged: the session outlives its connection, or has shared subscriptions
+    /// whose other members inherit them.
+    pub keeps: bool,
     /// The shard's dirty list holds this slot.
     pub dirty: bool,
     /// The socket took no more; the waker brings the slot back.
@@ -178,6 +181,7 @@ impl Row {
             paused: false,
             version,
             persistent: false,
+            keeps: false,
             window: u16::MAX,
             maximum_packet_size: u32::MAX,
             last_route: None,

@@ -84,6 +84,7 @@ impl Shard {
             .with_retain_as_published(options.retain_as_published);
         let presence =
             subscription.is_shared().then(|| client.presence.get_or_insert_with(|| Presence::new(true)).clone());
+        row.keeps |= presence.is_some();
         let existed = self.shared.index.subscribe(
             &subscription,
             SubscriptionEntry {

@@ -1,0 +1,91 @@
+//! What a member of a shared subscription leaves behind goes to another member of its group.
+
+use std::collections::HashMap;
+
+use super::Shard;
+use super::publication::Publication;
+use super::publish::hand_over;
+use super::row::{Role, Row};
+use crate::codec::Qos;
+use crate::message::Delivery;
+use crate::metrics::Dropped;
+use crate::router::{Group, Path, Receiver, ReceiverFlags};
+use crate::topic::Filter;
+
+/// The shared subscriptions of a session that ends.
+struct Testament {
+    me: Receiver,
+    /// Their filters, and whether they keep the RETAIN flag as published.
+    shares: Vec<(Filter, bool)>,
+    /// The groups that gave us messages of a topic; a session in several of them had a copy of each.
+    groups: HashMap<Box<str>, Vec<Group>>,
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// A session is about to end: what came to it by shared subscriptions and is not acknowledged, or not even sent, goes
+    /// to others of the group (section 4.8.2). A QoS 2 message that was sent stays its own `[MQTT-4.8.2-5]`.
+    pub(super) fn bequeath(&mut self, slot: u32) {
+        // The others are told to go as well when the node stops.
+        if self.stopping.is_some() {
+            return;
+        }
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        let Row { role: Role::Client(client), flow: Some(flow), epoch, .. } = row else { return };
+        if client.presence.is_none() {
+            return;
+        }
+        let shares = client.subscriptions.iter().filter(|(subscription, _)| subscription.is_shared());
+        let shares =
+            shares.map(|(subscription, state)| (subscription.filter().clone(), state.flags.retain_as_published()));
+        let me = Receiver { slot, epoch: *epoch, shard: self.core.shard, flags: ReceiverFlags::default() };
+        let mut testament = Testament { me, shares: shares.collect(), groups: HashMap::new() };
+        let (sent, queued) = (flow.outbound.take_unacknowledged(), flow.queue.take_all());
+        for delivery in sent {
+            self.pass_on(&mut testament, &delivery);
+        }
+        for delivery in queued {
+            if !self.pass_on(&mut testament, &delivery) {
+                self.core.counters.drop_message(Dropped::SessionEnded);
+            }
+        }
+    }
+
+    /// Gives a message to another member; false if there is none, or it did not come by a shared subscription.
+    fn pass_on(&mut self, testament: &mut Testament, delivery: &Delivery) -> bool {
+        let (message, now) = (&delivery.message, self.core.now);
+        let layout = message.layout();
+        let Ok(topic) = std::str::from_utf8(layout.topic(message.frame())) else { return false };
+        // What was retained before came by a subscription of its own.
+        let is_shared =
+            |(filter, as_published): &(Filter, bool)| filter.matches(topic) && (*as_published || !delivery.retain);
+        if delivery.qos == Qos::AtMostOnce || message.is_expired(now) || !testament.shares.iter().any(is_shared) {
+            return false;
+        }
+        let me = testament.me;
+        if !testament.groups.contains_key(topic) {
+            let Ok(entry) = self.cache.find(&self.shared.index, topic.as_bytes()) else { return false };
+            let mine = |group: &&Group| group.members().iter().any(|member| member.receiver.same(me));
+            let groups = self.cache.entry(entry).groups.iter().filter(mine).cloned().collect();
+            testament.groups.insert(topic.into(), groups);
+        }
+        let Some(groups) = testament.groups.get_mut(topic) else { return false };
+        let Some(group) = groups.first() else { return false };
+        let chosen = group.choose();
+        let other = if chosen.receiver.same(me) {
+            group.members().iter().find(|member| !member.receiver.same(me))
+        } else {
+            Some(chosen)
+        };
+        let Some((receiver, id)) = other.map(|member| (member.receiver, member.id())) else { return false };
+        groups.rotate_left(1);
+        let mut frame = message.frame().to_vec();
+        if let Some(left) = message.expiry_left(now) {
+            layout.set_expiry(&mut frame, left);
+        }
+        let mut publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
+        hand_over(&mut self.core, receiver, id.as_slice(), &mut publication, &mut 0);
+        true
+    }
+}
