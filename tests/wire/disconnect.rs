@@ -2,7 +2,7 @@
 
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
-use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::packet::{self, Connect, PINGREQ, PINGRESP, Publish};
 
 #[tokio::test]
 async fn after_disconnect_the_broker_closes_and_takes_nothing_more() {
@@ -65,4 +65,23 @@ async fn what_was_acknowledged_is_delivered_before_the_broker_stops() {
     }
     assert!(broker.child.terminate().await.success());
     assert_eq!(subscriber.rest().await.len(), 100);
+}
+
+#[tokio::test]
+async fn what_came_right_before_the_end_is_answered() {
+    let broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        let mut client = Client::open(broker.address, level).await;
+        let ends = [Connect::new(level, "brisk").bytes(), PINGREQ.to_vec(), packet::DISCONNECT.to_vec()].concat();
+        client.send(ends).await;
+        client.packet().await.connack();
+        client.expect(PINGRESP).await;
+        client.closed().await;
+        // The same when the broker ends it.
+        let mut client = Client::open(broker.address, level).await;
+        client.send([Connect::new(level, "wrong").bytes(), PINGREQ.to_vec(), vec![0xf0, 0]].concat()).await;
+        client.packet().await.connack();
+        client.expect(PINGRESP).await;
+        client.refused(if level == 4 { 0x81 } else { 0x82 }).await;
+    }
 }

@@ -6,6 +6,7 @@ use std::task::Context;
 
 use super::Shard;
 use super::linger;
+use super::output::Flushed;
 use super::publication::Publication;
 use super::publish::Routed;
 use super::row::{Client, Role, Row, Will};
@@ -27,10 +28,12 @@ impl Shard {
         if let Role::Client(client) = &row.role {
             tracing::debug!(client = %client.id, reason = %reason, "A client is disconnected: {what}.");
         }
-        // What was decided before goes out before the farewell; what the socket does not take now is lost with it.
+        // What was decided before goes out before the farewell.
         let mut cx = Context::from_waker(&connection.waker);
         let flushed = row.output.flush(&mut connection.transport, &mut cx, &mut self.core.pool);
-        if let (Some(connection), Ok(super::output::Flushed::All)) = (row.connection.take(), flushed) {
+        if let (Some(connection), Ok(_)) = (row.connection.take(), flushed)
+            && let Some(mut last) = std::mem::take(&mut row.output).into_last()
+        {
             let mut farewell = Vec::new();
             if row.version == Version::V5 {
                 let packet = Disconnect { reason_string: Some(what), ..Disconnect::because(reason) };
@@ -41,8 +44,9 @@ impl Shard {
                     disconnect::encode(&mut farewell, row.version, &Disconnect::because(reason));
                 }
             }
+            last.append(&mut farewell);
             let keep = (connection.guard, self.farewells.clone());
-            linger::answer_and_close(connection.transport, farewell, keep);
+            linger::answer_and_close(connection.transport, last, keep);
         }
         self.ended(slot, why);
     }
@@ -50,7 +54,19 @@ impl Shard {
     /// Ends a connection that the other side has left, or that is of no more use.
     pub(super) fn close(&mut self, slot: u32, why: Closed) {
         let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
-        if row.connection.take().is_some() {
+        if let Some(mut connection) = row.connection.take() {
+            // Answers to what came last, for who has closed its sending half alone; what is not durable stays unsaid.
+            if !row.output.is_empty() && !row.broken && !self.core.store.is_persistent() {
+                let mut cx = Context::from_waker(&connection.waker);
+                let flushed = row.output.flush(&mut connection.transport, &mut cx, &mut self.core.pool);
+                // A socket that came from another thread may not be known to take anything yet.
+                if let Ok(Flushed::Blocked) = flushed
+                    && let Some(last) = std::mem::take(&mut row.output).into_last()
+                {
+                    let keep = (connection.guard, self.farewells.clone());
+                    linger::answer_and_close(connection.transport, last, keep);
+                }
+            }
             self.ended(slot, why);
         }
     }

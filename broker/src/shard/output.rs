@@ -93,6 +93,11 @@ impl Output {
         self.len() == 0
     }
 
+    /// What waits, to be written by a connection's last task: nothing if it is more than such a task may hold.
+    pub fn into_last(self) -> Option<Vec<u8>> {
+        (self.shares.is_none() && self.len() <= FLUSH_AT).then(|| self.bytes[self.written..].to_vec())
+    }
+
     /// Writes as much as the socket takes.
     ///
     /// # Errors

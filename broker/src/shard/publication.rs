@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::output::{Output, Pool, SHARE_FROM};
 use crate::clock::Millis;
 use crate::codec::publish::{self, Layout, Parts};
-use crate::codec::{Qos, Version};
+use crate::codec::{Qos, Version, frame};
 use crate::message::Message;
 use crate::router::Path;
 
@@ -55,6 +55,9 @@ pub struct TooLarge;
 pub struct Scratch {
     forms: [(Vec<u8>, Option<Layout>); FORMS],
 }
+
+/// Bytes by which another form may be longer: a packet id, and an empty property block.
+const RECODED: usize = 3;
 
 /// Version 4 and 5, each without and with packet id.
 const FORMS: usize = 4;
@@ -110,6 +113,9 @@ impl<'a> Publication<'a> {
             return self.append_with_ids(form, output, pool);
         }
         let own = self.layout.version() == form.version && (self.layout.qos() != Qos::AtMostOnce) == with_id;
+        if !own && self.frame.len() + RECODED > frame::LARGEST {
+            return Err(TooLarge);
+        }
         let (frame, layout) =
             if own { (self.frame, self.layout) } else { self.encoded(form.version, with_id, scratch) };
         if frame.len() > form.maximum_packet_size as usize {
@@ -130,13 +136,13 @@ impl<'a> Publication<'a> {
 
     /// Subscription identifiers differ from receiver to receiver: each gets an encoding of its own.
     fn append_with_ids(&mut self, form: &Form<'_>, output: &mut Output, pool: &mut Pool) -> Result<(), TooLarge> {
-        let bytes = output.buffer(pool);
-        let start = bytes.len();
-        let layout = publish::encode(bytes, &self.parts(form.version, form.qos, form.retain, form.ids));
-        if bytes.len() - start > form.maximum_packet_size as usize {
-            bytes.truncate(start);
+        let parts = self.parts(form.version, form.qos, form.retain, form.ids);
+        if parts.total() > frame::LARGEST.min(form.maximum_packet_size as usize) {
             return Err(TooLarge);
         }
+        let bytes = output.buffer(pool);
+        let start = bytes.len();
+        let layout = publish::encode(bytes, &parts);
         patch(&mut bytes[start..], layout, form);
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! A PUBLISH from a client, from its first check to its acknowledgement.
 
 use super::Shard;
+use super::inbox::LANE_BYTES_MAX;
 use super::publication::Publication;
 use super::read::Next;
 use super::row::{Role, Row};
 use crate::auth;
 use crate::clock::Millis;
 use crate::codec::publish::{self, Layout, Parts};
-use crate::codec::{Error, Qos, Reason, Version};
+use crate::codec::{Error, Qos, Reason, Version, frame};
 use crate::metrics::Dropped;
 use crate::router::{Path, Receiver};
 use crate::session::Arrival;
@@ -153,6 +154,10 @@ impl Shard {
                 None => hand_over(core, member.receiver, &[], publication, &mut begun),
             }
         }
+        if begun != 0 && core.outboxes.iter().any(|batch| batch.size() > LANE_BYTES_MAX) {
+            // The publishers behind this one wait for the turn's end already: a turn reads from very many.
+            self.congested = true;
+        }
         if delivered { Routed::Delivered } else { Routed::Nobody }
     }
 
@@ -219,20 +224,24 @@ impl Shard {
         };
         let mut properties = Vec::new();
         publish::strip_alias(layout.properties(packet), &mut properties);
-        Ok(publish::encode(
-            out,
-            &Parts {
-                version: layout.version(),
-                qos: layout.qos(),
-                retain: layout.retain(),
-                dup: layout.dup(),
-                packet_id: layout.packet_id(packet),
-                topic,
-                properties: &properties,
-                subscription_ids: &[],
-                payload: layout.payload(packet),
-            },
-        ))
+        let parts = Parts {
+            version: layout.version(),
+            qos: layout.qos(),
+            retain: layout.retain(),
+            dup: layout.dup(),
+            packet_id: layout.packet_id(packet),
+            topic,
+            properties: &properties,
+            subscription_ids: &[],
+            payload: layout.payload(packet),
+        };
+        if parts.total() > frame::LARGEST {
+            return Err(Error {
+                reason: Reason::PacketTooLarge,
+                what: "the packet with its topic spelled out is longer than any packet may be",
+            });
+        }
+        Ok(publish::encode(out, &parts))
     }
 }
 
