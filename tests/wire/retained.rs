@@ -231,3 +231,24 @@ async fn unsubscribe_ends_the_sending_of_what_was_retained() {
     }
     assert!((1..1000).contains(&got), "{got} of 2000");
 }
+
+#[tokio::test]
+async fn a_search_among_very_many_finds_the_last_and_lets_others_have_their_turn() {
+    let broker = Broker::anonymous().await;
+    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    // More than are looked at in one turn.
+    for hundred in 0..300 {
+        let topics = (0..100).map(|i| format!("s/{}", hundred * 100 + i));
+        publisher
+            .send(topics.flat_map(|topic| Publish::new(5, &topic, "x").retain().bytes()).collect::<Vec<u8>>())
+            .await;
+    }
+    publisher.send(Publish::new(5, "z/last/leaf", "found").retain().bytes()).await;
+    publisher.ping().await;
+    let mut client = Client::clean(broker.address, 5, "late").await;
+    client.subscribe(&[("+/+/leaf", 0), ("none/+/+", 0), ("+/+/none", 0), ("s/7", 0)]).await;
+    for (topic, payload) in [("z/last/leaf", "found"), ("s/7", "x")] {
+        client.expect(Publish::new(5, topic, payload).retain().bytes()).await;
+    }
+    client.ping().await;
+}

@@ -9,7 +9,7 @@ use tombolo_broker_api::Mqtt;
 
 use super::guard::ConnectionGuard;
 use super::link::LinkRow;
-use super::output::Output;
+use super::output::{FLUSH_AT, Output};
 use crate::auth::Identity;
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
@@ -196,7 +196,7 @@ impl Row {
     /// Whether the other end sends but does not read: so many answers wait for it that nothing more is read from it until
     /// its socket takes some. What is delivered has bounds of its own, below this one.
     pub fn is_deaf(&self, mqtt: &Mqtt) -> bool {
-        let bound = mqtt.max_output_bytes.0.saturating_add(mqtt.max_packet_size.0);
+        let bound = mqtt.max_output_bytes.0.max(FLUSH_AT as u64).saturating_add(mqtt.max_packet_size.0);
         self.blocked && self.output.len() as u64 > bound && matches!(self.role, Role::Client(_))
     }
 
