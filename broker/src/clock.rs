@@ -6,6 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tombolo_broker_api::Seconds;
 
+mod stamp;
+
+pub use stamp::{AHEAD_MAX, Stamp, StampClock};
+
 /// Milliseconds since the start of the [`Clock`] that was read; never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
@@ -83,6 +87,13 @@ impl UnixSeconds {
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs()))
     }
+}
+
+/// Microseconds since 1970, as the wall clock says now; zero if it stands before 1970. For stamps alone.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
+pub fn unix_micros() -> u64 {
+    let past = SystemTime::now().duration_since(UNIX_EPOCH);
+    past.map_or(0, |past| u64::try_from(past.as_micros()).unwrap_or(u64::MAX))
 }
 
 // === impl Clock ===

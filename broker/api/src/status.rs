@@ -46,6 +46,9 @@ pub struct Status {
     pub messages_dropped: BTreeMap<String, u64>,
     /// Links, by name.
     pub links: Vec<LinkStatus>,
+    /// The other nodes of the cluster, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerStatus>,
 }
 
 /// The state of a listener.
@@ -117,6 +120,49 @@ pub enum LinkState {
     /// A connection stands, the handshake is under way.
     Handshaking,
     /// The handshake succeeded.
+    Connected,
+}
+
+/// Another node of the cluster, as this one sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its node name.
+    pub node: String,
+    /// Where it stands.
+    pub state: PeerState,
+    /// A heartbeat crossed and came back, and both hold the same of each other.
+    pub ready: bool,
+    /// Last heartbeat's way there and back, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_micros: Option<u64>,
+    /// Filters and shared subscriptions that it was told of.
+    pub filters_told: u64,
+    /// Filters and shared subscriptions that it told us of.
+    pub filters_held: u64,
+    /// Messages that wait for it.
+    pub outbox: SpoolStatus,
+    /// Messages handed to it and acknowledged by it (QoS 0: written).
+    pub messages_sent: u64,
+    /// Messages taken from it.
+    pub messages_received: u64,
+    /// Messages for it or from it that were dropped, by reason.
+    #[serde(default)]
+    pub messages_dropped: BTreeMap<String, u64>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LinkError>,
+}
+
+/// Where a peer stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerState {
+    /// It was not reached yet, or lost a moment ago: it is waited for.
+    #[default]
+    Unreachable,
+    /// It was silent for `suspendAfter`: nobody waits for it, what it owns is kept.
+    Suspended,
+    /// It is connected.
     Connected,
 }
 

@@ -1,8 +1,8 @@
 //! What differs between the configuration that runs and a new one, and what that asks for: a pure comparison.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_broker_api::{Config, Link, Listener};
+use tombolo_broker_api::{Cluster, ClusterNode, Config, Link, Listener};
 
 use super::Loaded;
 
@@ -19,7 +19,7 @@ pub struct Changes {
     pub listeners_updated: Vec<String>,
     /// Users came, went or have another password, or the rule for anonymous clients or the users of links changed.
     pub access: bool,
-    /// `tuning.mqtt` changed: new connections get the new limits.
+    /// `tuning.mqtt` or `tuning.cluster` changed: new connections get the new limits, peers go by them at once.
     pub limits: bool,
     /// Links to start.
     pub links_added: Vec<String>,
@@ -27,6 +27,8 @@ pub struct Changes {
     pub links_removed: Vec<String>,
     /// Links to replace or to change in place.
     pub links_changed: Vec<String>,
+    /// Nodes of the cluster came, went or moved, or certificate, key or authority among them changed.
+    pub peers_changed: bool,
     /// Keys whose change waits for a restart.
     pub restart_required: Vec<String>,
 }
@@ -61,10 +63,12 @@ pub fn diff(old: &Loaded, new: &Loaded) -> Changes {
         access: old.users != new.users
             || old.config.authentication != new.config.authentication
             || link_users(&old.config) != link_users(&new.config),
-        limits: old.config.tuning.mqtt != new.config.tuning.mqtt,
+        limits: old.config.tuning.mqtt != new.config.tuning.mqtt
+            || old.config.tuning.cluster != new.config.tuning.cluster,
         links_added: links.added,
         links_removed: links.removed,
         links_changed: changed.map(|(_, new)| new.name.clone()).collect(),
+        peers_changed: peers_changed(old, new),
         restart_required: restart_required(&old.config, &new.config),
     }
 }
@@ -78,12 +82,36 @@ fn link_users(config: &Config) -> BTreeSet<(&str, &str, bool, Vec<&str>)> {
     config.links.iter().map(entry).collect()
 }
 
+/// What a node can take over while it runs. A cluster that comes or goes as a whole waits for a restart.
+fn peers_changed(old: &Loaded, new: &Loaded) -> bool {
+    match (&old.config.cluster, &new.config.cluster) {
+        (Some(before), Some(after)) => {
+            let Cluster { id: _, bind: _, certificate_file, key_file, ca_file, nodes } = before;
+            (certificate_file, key_file, ca_file) != (&after.certificate_file, &after.key_file, &after.ca_file)
+                || old.cluster != new.cluster
+                || by_name(nodes) != by_name(&after.nodes)
+        }
+        (Some(_), None) | (None, Some(_)) | (None, None) => false,
+    }
+}
+
+/// Nodes without their order, which means nothing.
+fn by_name(nodes: &[ClusterNode]) -> BTreeMap<&str, &str> {
+    nodes.iter().map(|node| (&*node.name, &*node.address)).collect()
+}
+
 fn restart_required(old: &Config, new: &Config) -> Vec<String> {
+    let cluster = |config: &Config| config.cluster.as_ref().map(|cluster| (cluster.id.clone(), cluster.bind));
+    let (before, after) = (cluster(old), cluster(new));
+    let both = before.as_ref().zip(after.as_ref());
     let keys = [
         ("clusterName", old.cluster_name != new.cluster_name),
         ("nodeName", old.node_name != new.node_name),
         ("dataDir", old.data_dir != new.data_dir),
         ("admin.bind", old.admin != new.admin),
+        ("cluster", before.is_some() != after.is_some()),
+        ("cluster.id", both.is_some_and(|((before, _), (after, _))| before != after)),
+        ("cluster.bind", both.is_some_and(|((_, before), (_, after))| before != after)),
         ("tuning.shards", old.tuning.shards != new.tuning.shards),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()

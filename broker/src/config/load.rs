@@ -22,6 +22,8 @@ pub struct Loaded {
     pub listeners: BTreeMap<String, TlsFiles>,
     /// What is needed to dial, by link, for those that dial.
     pub links: BTreeMap<String, DialFiles>,
+    /// Certificate, key and authority among the nodes of the cluster, if there are others.
+    pub cluster: Option<TlsFiles>,
 }
 
 /// Content of PEM files, and where they were read.
@@ -109,7 +111,12 @@ impl Reader<'_> {
                 links.insert(link.name.clone(), self.dial(&format!("links[{place}].dial"), dial));
             }
         }
-        Loaded { users, listeners, links, config }
+        let cluster = config.cluster.as_ref().map(|cluster| TlsFiles {
+            certificate: self.pem("cluster.certificateFile", Some(&cluster.certificate_file)),
+            key: self.key("cluster.keyFile", Some(&cluster.key_file)),
+            ca: self.pem("cluster.caFile", Some(&cluster.ca_file)),
+        });
+        Loaded { users, listeners, links, cluster, config }
     }
 
     fn users(&mut self, config: &Config) -> BTreeMap<String, Credential> {

@@ -1,6 +1,7 @@
 //! The configuration folder of a node: read whole, checked whole, watched, and compared with what runs.
 
 mod base64;
+mod cluster;
 mod credential;
 mod diff;
 mod load;
@@ -12,6 +13,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::check_node;
 pub use credential::{Credential, CredentialError, Secret};
 pub use diff::{Changes, diff};
 pub use load::{DialFiles, Loaded, TlsFiles, load};

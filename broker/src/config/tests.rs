@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod cluster;
+
 const BASE: &str = "
 clusterName: here
 nodeName: here-0
@@ -225,7 +227,7 @@ fn what_differs_is_what_must_be_done() {
     let name = || vec!["mqtt".to_owned()];
     let link = || vec!["to-cloud".to_owned()];
     type Change<'a> = &'a dyn Fn(&mut Loaded);
-    let table: [(Change<'_>, Changes); 14] = [
+    let table: [(Change<'_>, Changes); 15] = [
         (&|new| new.config.listeners[0].bind.set_port(1), Changes { listeners_rebound: name(), ..Changes::default() }),
         (
             &|new| new.config.listeners[0].max_connections = 1,
@@ -240,6 +242,7 @@ fn what_differs_is_what_must_be_done() {
             Changes { listeners_added: vec!["new".into()], listeners_removed: name(), ..Changes::default() },
         ),
         (&|new| new.config.tuning.mqtt.receive_maximum = 1, Changes { limits: true, ..Changes::default() }),
+        (&|new| new.config.tuning.cluster.suspend_after.0 = 1, Changes { limits: true, ..Changes::default() }),
         (
             &|new| drop(new.users.insert("x".into(), Credential::Plain(Secret::new(*b"x")))),
             Changes { access: true, ..Changes::default() },

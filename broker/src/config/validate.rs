@@ -4,19 +4,28 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use tombolo_broker_api::{Config, Dial, Link, Listener, Mqtt, Protocol, Route, Shards};
+use tombolo_broker_api::{ClusterTuning, Config, Dial, Link, Listener, Mqtt, Protocol, Route, Shards};
 
-use super::{DialFiles, Loaded, Problem};
+use super::{DialFiles, Loaded, Problem, cluster};
 use crate::topic::Filter;
 
 /// Largest packet that MQTT can express, fixed header included `[MQTT-3.1.2-24]`.
 const PACKET_BYTES_MAX: u64 = 268_435_460;
+/// Least room for what waits for another node, in bytes: a batch or two.
+const OUTBOX_BYTES_MIN: u64 = 64 << 10;
 
 /// All problems of a configuration whose files could be read.
 pub fn problems(file: &Path, loaded: &Loaded) -> Vec<Problem> {
     let mut check = Check { file, found: Vec::new() };
     check.config(loaded);
     check.found
+}
+
+/// What is wrong with a name, if anything is.
+pub(super) fn not_a_name(name: &str) -> Option<String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let bad = name.is_empty() || name.len() > 253 || !name.chars().all(fine);
+    bad.then(|| format!("`{name}` must be 1 to 253 of the characters a-z, A-Z, 0-9, `-`, `_` and `.`"))
 }
 
 struct Check<'a> {
@@ -31,6 +40,9 @@ impl Check<'_> {
         self.name("nodeName", &config.node_name);
         self.listeners(config);
         self.tuning(config);
+        for (field, message) in config.cluster.iter().flat_map(|cluster| cluster::problems(cluster, config)) {
+            self.report(field, message);
+        }
         self.unique("links", "name", config.links.iter().map(|link| &*link.name));
         self.unique("links", "remoteCluster", config.links.iter().map(|link| &*link.remote_cluster));
         for (place, link) in config.links.iter().enumerate() {
@@ -110,6 +122,26 @@ impl Check<'_> {
             ("connectTimeout", connect_timeout.0, 1..=3_600),
         ] {
             self.within(&format!("tuning.mqtt.{key}"), value, range);
+        }
+        self.cluster_tuning(&config.tuning.cluster);
+    }
+
+    fn cluster_tuning(&mut self, tuning: &ClusterTuning) {
+        let ClusterTuning {
+            max_outbox_bytes,
+            max_outbox_age,
+            suspend_after,
+            shared_subscriptions: _,
+            subscribe_timeout,
+            when_home_down: _,
+        } = tuning;
+        for (key, value, range) in [
+            ("maxOutboxBytes", max_outbox_bytes.0, OUTBOX_BYTES_MIN..=u64::MAX),
+            ("maxOutboxAge", max_outbox_age.0, 1..=10 * 365 * 86_400),
+            ("suspendAfter", suspend_after.0, 1..=3_600),
+            ("subscribeTimeout", subscribe_timeout.0, 0..=60),
+        ] {
+            self.within(&format!("tuning.cluster.{key}"), value, range);
         }
     }
 
@@ -212,9 +244,8 @@ impl Check<'_> {
 
     /// Names are labels, parts of client ids and of topics, so they have letters that are safe in all of these.
     fn name(&mut self, field: &str, name: &str) {
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.len() > 253 || !name.chars().all(fine) {
-            self.report(field, format!("`{name}` must be 1 to 253 of the characters a-z, A-Z, 0-9, `-`, `_` and `.`"));
+        if let Some(message) = not_a_name(name) {
+            self.report(field, message);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
 
 use super::build::certificates;
 use crate::clock::UnixSeconds;
@@ -40,6 +42,14 @@ pub fn expiring(files: &TlsFiles, now: UnixSeconds, soon: u64) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a certificate is for this DNS name, as a client would check that of a server.
+pub fn is_for(der: &CertificateDer<'_>, name: &str) -> bool {
+    let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(der), ServerName::try_from(name)) else {
+        return false;
+    };
+    verify_server_name(&certificate, &name).is_ok()
 }
 
 // === impl Certificate ===
