@@ -93,7 +93,7 @@ fn costs_with_a_hundred_thousand_filters() {
     });
 
     once("interest, snapshot of 110,000 filters, each", 1, |_| {
-        black_box(index.interest_since(u64::MAX));
+        black_box(index.interest_since(Audience::Links, u64::MAX));
     });
     once("unsubscribe_all, 100,000 sessions of one filter", FILTERS, |i| {
         index.unsubscribe_all([&filters[i]], client(i));
@@ -104,6 +104,20 @@ fn costs_with_a_hundred_thousand_filters() {
     once("unsubscribe_all, one session of 100,000 filters", 1, |_| {
         assert_eq!(index.unsubscribe_all(&filters, client(7)), FILTERS);
     });
+}
+
+#[test]
+#[ignore = "a measurement, not a proof"]
+fn costs_with_filters_of_peers() {
+    for count in [FILTERS, 10 * FILTERS] {
+        let index = Index::new(29);
+        let peer = |node| Receiver { flags: ReceiverFlags::new(Kind::Peer, 2), ..client(node) };
+        let before = resident();
+        once(&format!("subscribe, {count} filters of 19 peers"), count, |i| {
+            index.subscribe(&parse(&format!("device/{i:07}/cmd/+")), SubscriptionEntry::new(peer(i % 19)));
+        });
+        println!("memory with the filter's text of 20 bytes: {} bytes a filter", (resident() - before) / count);
+    }
 }
 
 #[test]
@@ -140,6 +154,28 @@ fn costs_with_many_subscribers_of_one_filter() {
     }
     measure("look-up of a group of 1,000", 10_000, |_| index.lookup("jobs/7", &mut route));
     measure("choice of a member of 1,000", 100_000, |_| {
-        black_box(route.groups[0].choose());
+        black_box(route.groups[0].choose(false));
+    });
+    let mut choices = Choices::default();
+    measure("the same for a route", 100_000, |_| {
+        route.choose(false, &mut choices);
+        black_box(choices.others().count());
+    });
+    let Subscription::Shared { group: name, filter } = group else { panic!("it is shared") };
+    let connected = Presence::new(true);
+    for node in 0..2 {
+        let peer = Receiver { flags: ReceiverFlags::new(Kind::Peer, 2), ..client(FILTERS + node) };
+        let (group, filter) = (name.clone(), filter.clone());
+        let share = SharedSubscription { group, filter, number: 1, online: 1000, offline: 0 };
+        index.put_share(peer, &share, &connected);
+        measure("members at a peer come and go", 10_000, |i| {
+            index.put_share(peer, &SharedSubscription { online: i as u32, ..share.clone() }, &connected);
+        });
+        index.put_share(peer, &share, &connected);
+    }
+    index.lookup("jobs/7", &mut route);
+    measure("the same for a route, of 1,000 at each of three nodes", 100_000, |_| {
+        route.choose(false, &mut choices);
+        black_box(choices.others().count());
     });
 }

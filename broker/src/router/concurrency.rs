@@ -79,6 +79,70 @@ fn who_has_been_told_of_a_subscription_routes_by_it_on_every_shard() {
 }
 
 #[test]
+fn who_has_told_of_members_at_a_peer_has_them_chosen_on_every_shard() {
+    let index = Index::new(28);
+    let (connected, away) = (Presence::new(true), Presence::new(false));
+    let peer = Receiver { flags: ReceiverFlags::new(Kind::Peer, 2), ..client(0, 7) };
+    let group = parse("$share/g/a/+");
+    let share = |number, online, offline| {
+        let filter = group.filter().clone();
+        SharedSubscription { group: "g".into(), filter, number, online, offline }
+    };
+    // A session here that is off-line: the peer is chosen while it has members on-line, and only then.
+    index.subscribe(&group, SubscriptionEntry { presence: Some(away), ..SubscriptionEntry::new(client(1, 0)) });
+    let quiet = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _quiet = Quiet(&quiet);
+        scope.spawn(|| {
+            // The group itself is made anew again and again.
+            for slot in (0_u32..).take_while(|_| !quiet.load(Ordering::Relaxed)) {
+                let entry = SubscriptionEntry {
+                    presence: Some(Presence::new(false)),
+                    ..SubscriptionEntry::new(client(2, slot))
+                };
+                index.subscribe(&group, entry);
+                index.unsubscribe(&group, client(2, slot));
+            }
+        });
+        let shards: Vec<_> = (0..2)
+            .map(|_| {
+                let (ask, asked) = mpsc::sync_channel::<()>(1);
+                let (answer, answered) = mpsc::sync_channel(1);
+                let index = &index;
+                scope.spawn(move || {
+                    let (mut cache, mut choices) = (Cache::new(16), Choices::default());
+                    for () in asked {
+                        let entry = cache.find(index, b"a/b").unwrap();
+                        cache.entry(entry).choose(false, &mut choices);
+                        let mut chosen = choices.others();
+                        let peer = chosen.next().filter(|(receiver, _)| receiver.same(peer));
+                        answer.send((peer.map(|(_, ids)| ids.to_vec()), chosen.count())).unwrap();
+                    }
+                });
+                (ask, answered)
+            })
+            .collect();
+        for round in 1..=ROUNDS {
+            let number = round / 10 + 1;
+            match round % 5 {
+                0 => _ = index.drop_share(peer, "g", group.filter()),
+                1 | 2 => _ = index.put_share(peer, &share(number, round, 0), &connected),
+                3 => connected.set(false),
+                _ => {
+                    index.put_share(peer, &share(number, 0, 0), &connected);
+                    connected.set(true);
+                }
+            }
+            let expected = matches!(round % 5, 1 | 2).then(|| vec![number]);
+            shards.iter().for_each(|(ask, _)| ask.send(()).unwrap());
+            for (_, answered) in &shards {
+                assert_eq!(answered.recv(), Ok((expected.clone(), 0)), "round {round}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_route_kept_in_a_cache_is_never_older_than_a_subscription_that_stands() {
     // One thread takes a number as a slot, subscribes, and only then publishes the number; others read the number,
     // then route: every slot up to it must be there.

@@ -4,20 +4,22 @@
 //! returns: who has seen a SUBACK misses nothing that is published afterwards, on whatever shard.
 
 use super::hash::{Levels, Seed};
-use super::interest::{CHANGES_MAX, Interest, Log};
-use super::node::{Effect, Node};
+use super::interest::{Audience, CHANGES_MAX, Interest, InterestLog, Log, Shares};
+use super::member::{Member, Presence, Tally};
+use super::node::{Effect, Entry, Node};
 use super::receiver::Receiver;
 use super::route::Route;
 use super::shape::{Form, Pattern, Shape, Shapes, Table};
-use super::share::Presence;
+use super::shared_subscription::SharedSubscription;
 use super::stamps::{Stamp, Stamps};
+use super::team::{Numbers, Told};
 use super::trie::Trie;
 use crate::topic::{Filter, Subscription};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Subscriptions removed under one lock when a session goes.
+/// Subscriptions looked at under one lock when a session comes or goes.
 const BATCH: usize = 16;
 
 /// The index of all subscriptions of this node.
@@ -25,7 +27,9 @@ const BATCH: usize = 16;
 pub struct Index {
     seed: Seed,
     stamps: Stamps,
-    interest_end: AtomicU64,
+    numbers: Numbers,
+    interest_ends: [AtomicU64; Audience::ALL.len()],
+    shares_end: AtomicU64,
     tables: RwLock<Tables>,
 }
 
@@ -60,7 +64,8 @@ struct Tables {
     trie: Trie,
     /// Filters in the trie by shape. A shape is in the trie or has a table, never both.
     unshaped: BTreeMap<Shape, usize>,
-    log: Log,
+    interest: InterestLog,
+    shares: Log<SharedSubscription>,
     subscriptions: usize,
 }
 
@@ -74,28 +79,79 @@ impl Index {
             shapes: Shapes::default(),
             trie: Trie::new(),
             unshaped: BTreeMap::new(),
-            log: Log::new(CHANGES_MAX),
+            interest: InterestLog::new(CHANGES_MAX),
+            shares: Log::new(CHANGES_MAX),
             subscriptions: 0,
         };
-        let seed = Seed::new(seed);
-        Self { seed, stamps: Stamps::new(), interest_end: AtomicU64::new(0), tables: RwLock::new(tables) }
+        Self {
+            seed: Seed::new(seed),
+            stamps: Stamps::new(),
+            numbers: Numbers::default(),
+            interest_ends: Default::default(),
+            shares_end: AtomicU64::new(0),
+            tables: RwLock::new(tables),
+        }
     }
 
     /// Adds a subscription, or replaces that of the same receiver to the same filter (and group) `[MQTT-3.8.4-3]`;
     /// whether there was one.
     pub fn subscribe(&self, subscription: &Subscription, entry: SubscriptionEntry) -> bool {
+        let SubscriptionEntry { receiver, subscription_id, presence } = entry;
+        let id = subscription_id.unwrap_or(0);
+        let receiver = Receiver { flags: receiver.flags.with_ids(id != 0), ..receiver };
         let (group, filter) = parts(subscription);
-        let pattern = Pattern::of(&self.seed, filter.as_str());
-        let mut tables = self.write();
-        let effect = tables.node(&self.seed, &pattern, filter).put(&self.seed, group, entry);
-        tables.subscriptions += usize::from(!effect.existed);
-        self.settle(&mut tables, &pattern, filter, effect);
-        effect.existed
+        self.put(group, filter, |node| match group {
+            None => node.put(&self.seed, Entry { receiver, id }),
+            Some(name) => node.put_member(&self.seed, &self.numbers, name, Member::session(receiver, id, presence)),
+        })
+    }
+
+    /// Enters a peer in a group, with its members there as one, or replaces what stood there of it; whether it was there.
+    ///
+    /// Routes that are kept see at once what differs; if that is only how many members there are, they need not be looked
+    /// up again. A `share` without members removes the entry. `receiver` is a peer; `presence` tells whether it is
+    /// connected, and must be the same flag each time.
+    pub fn put_share(&self, receiver: Receiver, share: &SharedSubscription, presence: &Presence) -> bool {
+        if share.is_empty() {
+            return self.drop_share(receiver, &share.group, &share.filter);
+        }
+        let flags = receiver.flags.with_shares_only(true).with_ids(share.number != 0);
+        let receiver = Receiver { flags, ..receiver };
+        let tally = Tally { online: share.online, offline: share.offline };
+        let member = Member::node(receiver, share.number, tally, presence);
+        let group = &share.group;
+        self.put(Some(group), &share.filter, |node| node.put_member(&self.seed, &self.numbers, group, member))
+    }
+
+    /// Strikes a peer off a group; whether it was there.
+    pub fn drop_share(&self, receiver: Receiver, group: &str, filter: &Filter) -> bool {
+        self.remove(&mut self.write(), Some(&group.into()), filter, receiver)
+    }
+
+    /// A session came on-line or went off-line, as its [`Presence`] tells since: other nodes hear of those of its
+    /// `subscriptions` that are shared.
+    pub fn presence_changed<'a>(&self, receiver: Receiver, subscriptions: impl IntoIterator<Item = &'a Subscription>) {
+        let shared = |subscription: &'a Subscription| match subscription {
+            Subscription::Plain(_) => None,
+            Subscription::Shared { group, filter } => Some((group, filter)),
+        };
+        let mut shared = subscriptions.into_iter().filter_map(shared).peekable();
+        while shared.peek().is_some() {
+            let mut tables = self.write();
+            for (group, filter) in shared.by_ref().take(BATCH) {
+                let pattern = Pattern::of(&self.seed, filter.as_str());
+                let recount = |node: &mut Node| node.recount(&self.seed, group, receiver);
+                if let Some(told) = tables.change(&self.seed, &pattern, filter, recount).flatten() {
+                    self.tell(&mut tables, group, filter, told);
+                }
+            }
+        }
     }
 
     /// Removes the subscription of a receiver to a filter (and group); whether there was one.
     pub fn unsubscribe(&self, subscription: &Subscription, receiver: Receiver) -> bool {
-        self.remove(&mut self.write(), subscription, receiver)
+        let (group, filter) = parts(subscription);
+        self.remove(&mut self.write(), group, filter, receiver)
     }
 
     /// Removes many subscriptions of a receiver, as when its session ends; how many there were.
@@ -109,7 +165,8 @@ impl Index {
         while subscriptions.peek().is_some() {
             let mut tables = self.write();
             let batch = subscriptions.by_ref().take(BATCH);
-            removed += batch.filter(|subscription| self.remove(&mut tables, subscription, receiver)).count();
+            let parts = batch.map(parts);
+            removed += parts.filter(|(group, filter)| self.remove(&mut tables, *group, filter, receiver)).count();
         }
         removed
     }
@@ -119,16 +176,17 @@ impl Index {
         self.look_up(topic, into);
     }
 
-    /// What clients of this node want that a reader has not seen; 0 is the cursor of one who has seen nothing.
+    /// What is wanted here that a reader has not seen; 0 is the cursor of one who has seen nothing.
     ///
-    /// Subscriptions of sessions count whether on-line or off-line, those to groups by their filter.
-    pub fn interest_since(&self, cursor: u64) -> Interest {
+    /// Subscriptions of sessions count whether on-line or off-line; an audience that hears of groups does so by their
+    /// filters.
+    pub fn interest_since(&self, audience: Audience, cursor: u64) -> Interest {
         let tables = self.read();
-        let end = tables.log.end();
-        match tables.log.since(cursor) {
+        let end = tables.interest.end(audience);
+        match tables.interest.since(audience, cursor) {
             Some(changes) => Interest::Changes(changes, end),
             None => {
-                let wanted = tables.iter().filter(|node| node.clients() > 0);
+                let wanted = tables.iter().filter(|node| node.is_wanted(audience));
                 Interest::Snapshot(wanted.map(|node| node.filter.clone()).collect(), end)
             }
         }
@@ -136,8 +194,35 @@ impl Index {
 
     /// The cursor of a reader of [`interest_since`](Self::interest_since) for whom there is nothing new; read without
     /// the lock.
-    pub fn interest_end(&self) -> u64 {
-        self.interest_end.load(Ordering::Acquire)
+    pub fn interest_end(&self, audience: Audience) -> u64 {
+        self.interest_ends[audience as usize].load(Ordering::Acquire)
+    }
+
+    /// Shared subscriptions of sessions of this node that a reader has not seen as they are now; 0 is the cursor of one
+    /// who has seen nothing.
+    pub fn shares_since(&self, cursor: u64) -> Shares {
+        let tables = self.read();
+        let end = tables.shares.end();
+        let changes: Option<Vec<_>> = tables.shares.since(cursor).map(|changes| changes.cloned().collect());
+        match changes {
+            Some(changes) => {
+                drop(tables);
+                Shares::last_of(changes, end)
+            }
+            None => {
+                let shares = tables.iter().flat_map(|node| {
+                    let told = node.teams().filter_map(|team| Some((team, team.told()?)));
+                    told.map(|(team, told)| told.share(&team.name, &node.filter))
+                });
+                Shares::Snapshot(shares.collect(), end)
+            }
+        }
+    }
+
+    /// The cursor of a reader of [`shares_since`](Self::shares_since) for whom there is nothing new; read without the
+    /// lock.
+    pub fn shares_end(&self) -> u64 {
+        self.shares_end.load(Ordering::Acquire)
     }
 
     /// How much the index holds.
@@ -178,25 +263,51 @@ impl Index {
         &self.seed
     }
 
-    fn remove(&self, tables: &mut Tables, subscription: &Subscription, receiver: Receiver) -> bool {
-        let (group, filter) = parts(subscription);
+    /// Changes the node of a filter by entering somebody; whether he was there.
+    fn put(&self, group: Option<&Arc<str>>, filter: &Filter, put: impl FnOnce(&mut Node) -> Effect) -> bool {
+        let pattern = Pattern::of(&self.seed, filter.as_str());
+        let mut tables = self.write();
+        let effect = put(tables.node(&self.seed, &pattern, filter));
+        tables.subscriptions += usize::from(!effect.existed);
+        self.settle(&mut tables, &pattern, group, filter, effect);
+        effect.existed
+    }
+
+    fn remove(&self, tables: &mut Tables, group: Option<&Arc<str>>, filter: &Filter, receiver: Receiver) -> bool {
         let pattern = Pattern::of(&self.seed, filter.as_str());
         let taken = tables.change(&self.seed, &pattern, filter, |node| node.take(&self.seed, group, receiver));
         let Some(effect) = taken else { return false };
         tables.subscriptions -= usize::from(effect.existed);
-        self.settle(tables, &pattern, filter, effect);
+        self.settle(tables, &pattern, group, filter, effect);
         effect.existed
     }
 
     /// What follows from a change, while the index is still locked.
-    fn settle(&self, tables: &mut Tables, pattern: &Pattern, filter: &Filter, effect: Effect) {
-        if let Some(change) = effect.interest {
-            tables.log.push(filter, change);
-            self.interest_end.store(tables.log.end(), Ordering::Release);
+    fn settle(
+        &self,
+        tables: &mut Tables,
+        pattern: &Pattern,
+        group: Option<&Arc<str>>,
+        filter: &Filter,
+        effect: Effect,
+    ) {
+        if effect.interest.iter().any(Option::is_some) {
+            tables.interest.push(filter, effect.interest);
+            for audience in Audience::ALL {
+                self.interest_ends[audience as usize].store(tables.interest.end(audience), Ordering::Release);
+            }
+        }
+        if let (Some(group), Some(told)) = (group, effect.told) {
+            self.tell(tables, group, filter, told);
         }
         if effect.changed {
             self.stamps.bump(pattern.position);
         }
+    }
+
+    fn tell(&self, tables: &mut Tables, group: &Arc<str>, filter: &Filter, told: Told) {
+        tables.shares.push(told.share(group, filter));
+        self.shares_end.store(tables.shares.end(), Ordering::Release);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {

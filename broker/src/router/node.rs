@@ -1,11 +1,11 @@
 //! One filter of the index with all who subscribed to it, alone or in groups.
 
 use super::hash::Seed;
-use super::index::SubscriptionEntry;
-use super::interest::Change;
+use super::interest::{Audience, Change, Changes};
+use super::member::Member;
 use super::receiver::{Kind, Receiver};
 use super::roster::{Listed, Roster};
-use super::share::{Member, Team};
+use super::team::{self, Numbers, Team, Told};
 use crate::topic::Filter;
 use hashbrown::HashTable;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ enum Subscribers {
 struct Many {
     plain: Roster<Entry>,
     teams: HashTable<Team>,
-    /// Clients among all of them; a client counts once for itself and once for each group.
-    clients: u32,
+    /// Who wants the filter, by audience; who is in groups too counts once for itself and once for each group.
+    wanted: [u32; Audience::ALL.len()],
 }
 
 /// A subscriber and its Subscription Identifier; 0: none.
@@ -48,8 +48,10 @@ pub(super) struct Effect {
     pub existed: bool,
     /// Whether routes differ now.
     pub changed: bool,
-    /// Whether clients began or ceased to want the filter.
-    pub interest: Option<Change>,
+    /// Whether the filter began or ceased to be wanted, by audience.
+    pub interest: Changes,
+    /// What other nodes have to be told of the group.
+    pub told: Option<Told>,
 }
 
 // === impl Node ===
@@ -59,48 +61,63 @@ impl Node {
         Self { hash, filter, subscribers: Subscribers::None }
     }
 
-    /// Enters a subscription, or replaces that of the same receiver (and group).
-    pub fn put(&mut self, seed: &Seed, group: Option<&Arc<str>>, entry: SubscriptionEntry) -> Effect {
-        let wanted = self.clients() > 0;
-        let SubscriptionEntry { receiver, subscription_id, presence } = entry;
-        let id = subscription_id.unwrap_or(0);
-        let receiver = Receiver { flags: receiver.flags.with_ids(id != 0), ..receiver };
-        let changed = match group {
-            None => self.put_plain(seed, Entry { receiver, id }),
-            Some(name) => self.subscribers.many(seed).put(seed, name, Member { receiver, id, presence }),
+    /// Enters a subscriber outside of groups, or replaces the entry of the same receiver.
+    pub fn put(&mut self, seed: &Seed, entry: Entry) -> Effect {
+        let before = self.wanted();
+        let changed = match &mut self.subscribers {
+            Subscribers::None => {
+                self.subscribers = Subscribers::One(entry);
+                None
+            }
+            Subscribers::One(one) if one.receiver.same(entry.receiver) => Some(std::mem::replace(one, entry) != entry),
+            Subscribers::One(_) | Subscribers::Many(_) => self.subscribers.many(seed).put(seed, entry),
         };
-        Effect { existed: changed.is_some(), changed: changed.unwrap_or(true), interest: self.interest(wanted) }
+        self.effect(before, changed.is_some(), changed.unwrap_or(true), None)
+    }
+
+    /// Enters a member of a group, or replaces that of the same receiver.
+    pub fn put_member(&mut self, seed: &Seed, numbers: &Numbers, group: &Arc<str>, member: Member) -> Effect {
+        let before = self.wanted();
+        let effect = self.subscribers.many(seed).put_member(seed, numbers, group, member);
+        self.effect(before, effect.before.is_some(), effect.changed, effect.told)
     }
 
     /// Removes a subscription.
     pub fn take(&mut self, seed: &Seed, group: Option<&Arc<str>>, receiver: Receiver) -> Effect {
-        let wanted = self.clients() > 0;
-        let existed = match (&mut self.subscribers, group) {
+        let before = self.wanted();
+        let (existed, told) = match (&mut self.subscribers, group) {
             (Subscribers::One(one), None) if one.receiver.same(receiver) => {
                 self.subscribers = Subscribers::None;
-                true
+                (true, None)
             }
-            (Subscribers::None | Subscribers::One(_), _) => false,
+            (Subscribers::None | Subscribers::One(_), _) => (false, None),
             (Subscribers::Many(many), group) => {
-                let existed = many.take(seed, group, receiver);
+                let taken = match group {
+                    None => (many.take(seed, receiver), None),
+                    Some(name) => many.take_member(seed, name, receiver),
+                };
                 self.subscribers.settle();
-                existed
+                taken
             }
         };
-        Effect { existed, changed: existed, interest: self.interest(wanted) }
+        self.effect(before, existed, existed, told)
+    }
+
+    /// A session in a group came on-line or went off-line: what other nodes have to be told.
+    pub fn recount(&mut self, seed: &Seed, group: &Arc<str>, receiver: Receiver) -> Option<Told> {
+        match &mut self.subscribers {
+            Subscribers::None | Subscribers::One(_) => None,
+            Subscribers::Many(many) => many.team_mut(seed, group)?.recount(seed, receiver),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         matches!(self.subscribers, Subscribers::None)
     }
 
-    /// How many subscriptions of clients stand behind the filter.
-    pub fn clients(&self) -> u32 {
-        match &self.subscribers {
-            Subscribers::None => 0,
-            Subscribers::One(one) => client(one.receiver),
-            Subscribers::Many(many) => many.clients,
-        }
+    /// Whether anybody wants the filter of whom an audience hears.
+    pub fn is_wanted(&self, audience: Audience) -> bool {
+        self.wanted()[audience as usize]
     }
 
     /// The subscribers outside of groups.
@@ -121,29 +138,24 @@ impl Node {
         many.into_iter().flat_map(|many| many.teams.iter())
     }
 
-    /// `Some(whether routes differ)` if the receiver was there.
-    fn put_plain(&mut self, seed: &Seed, entry: Entry) -> Option<bool> {
-        match &mut self.subscribers {
-            Subscribers::None => {
-                self.subscribers = Subscribers::One(entry);
-                None
-            }
-            Subscribers::One(one) if one.receiver.same(entry.receiver) => Some(std::mem::replace(one, entry) != entry),
-            Subscribers::One(_) | Subscribers::Many(_) => {
-                let many = self.subscribers.many(seed);
-                let before = many.plain.put(seed, entry);
-                many.count(before.map(|before| before.receiver), Some(entry.receiver));
-                before.map(|before| before != entry)
-            }
+    /// Whether the filter is wanted, by audience.
+    fn wanted(&self) -> [bool; Audience::ALL.len()] {
+        match &self.subscribers {
+            Subscribers::None => [false; Audience::ALL.len()],
+            Subscribers::One(one) => Audience::ALL.map(|audience| audience.hears_of(one.receiver, false)),
+            Subscribers::Many(many) => many.wanted.map(|count| count > 0),
         }
     }
 
-    fn interest(&self, wanted: bool) -> Option<Change> {
-        match (wanted, self.clients() > 0) {
+    /// A change that was made, given who wanted the filter before.
+    fn effect(&self, before: [bool; Audience::ALL.len()], existed: bool, changed: bool, told: Option<Told>) -> Effect {
+        let after = self.wanted();
+        let interest = Audience::ALL.map(|audience| match (before[audience as usize], after[audience as usize]) {
             (false, true) => Some(Change::Added),
             (true, false) => Some(Change::Removed),
             (true, true) | (false, false) => None,
-        }
+        });
+        Effect { existed, changed, interest, told }
     }
 }
 
@@ -153,10 +165,10 @@ impl Subscribers {
     /// The form that holds any number of subscribers, and groups.
     fn many(&mut self, seed: &Seed) -> &mut Many {
         if !matches!(self, Self::Many(_)) {
-            let mut many = Box::new(Many { plain: Roster::new(), teams: HashTable::new(), clients: 0 });
+            let wanted = Default::default();
+            let mut many = Box::new(Many { plain: Roster::new(), teams: HashTable::new(), wanted });
             if let Self::One(one) = self {
-                many.plain.put(seed, *one);
-                many.count(None, Some(one.receiver));
+                many.put(seed, *one);
             }
             *self = Self::Many(many);
         }
@@ -183,39 +195,52 @@ impl Subscribers {
 // === impl Many ===
 
 impl Many {
-    /// Enters a member of a group: `Some(whether routes differ)` if it was there.
-    fn put(&mut self, seed: &Seed, name: &Arc<str>, member: Member) -> Option<bool> {
+    /// Enters a subscriber outside of groups: `Some(whether routes differ)` if it was there.
+    fn put(&mut self, seed: &Seed, entry: Entry) -> Option<bool> {
+        let known = self.plain.put(seed, entry);
+        self.count(known.map(|known| known.receiver), Some(entry.receiver), false);
+        known.map(|known| known != entry)
+    }
+
+    fn put_member(&mut self, seed: &Seed, numbers: &Numbers, name: &Arc<str>, member: Member) -> team::Effect {
         let hash = |team: &Team| seed.bytes(team.name.as_bytes());
         let team = self.teams.entry(seed.bytes(name.as_bytes()), |team| team.name == *name, hash);
         let team = team.or_insert_with(|| Team::new(Arc::clone(name))).into_mut();
         let receiver = member.receiver;
-        let before = team.put(seed, member.clone());
-        self.count(before.as_ref().map(|before| before.receiver), Some(receiver));
-        before.map(|before| before.differs(&member))
+        let effect = team.put(seed, numbers, member);
+        self.count(effect.before, Some(receiver), true);
+        effect
     }
 
-    /// Removes a subscriber, or a member of a group; whether it was there.
-    fn take(&mut self, seed: &Seed, group: Option<&Arc<str>>, receiver: Receiver) -> bool {
-        let taken = match group {
-            None => self.plain.take(seed, receiver).map(|entry| entry.receiver),
-            Some(name) => {
-                let team = self.teams.find_entry(seed.bytes(name.as_bytes()), |team| team.name == *name);
-                team.ok().and_then(|mut team| {
-                    let taken = team.get_mut().take(seed, receiver);
-                    if team.get().is_empty() {
-                        team.remove();
-                    }
-                    taken.map(|member| member.receiver)
-                })
-            }
-        };
-        self.count(taken, None);
+    /// Removes a subscriber outside of groups; whether it was there.
+    fn take(&mut self, seed: &Seed, receiver: Receiver) -> bool {
+        let taken = self.plain.take(seed, receiver).map(|entry| entry.receiver);
+        self.count(taken, None, false);
         taken.is_some()
     }
 
-    fn count(&mut self, before: Option<Receiver>, after: Option<Receiver>) {
-        self.clients += after.map_or(0, client);
-        self.clients -= before.map_or(0, client);
+    /// Removes a member of a group: whether it was there, and what other nodes have to be told.
+    fn take_member(&mut self, seed: &Seed, name: &Arc<str>, receiver: Receiver) -> (bool, Option<Told>) {
+        let found = self.teams.find_entry(seed.bytes(name.as_bytes()), |team| team.name == *name);
+        let Ok(mut team) = found else { return (false, None) };
+        let effect = team.get_mut().take(seed, receiver);
+        if team.get().is_empty() {
+            team.remove();
+        }
+        self.count(effect.before, None, true);
+        (effect.before.is_some(), effect.told)
+    }
+
+    fn team_mut(&mut self, seed: &Seed, name: &Arc<str>) -> Option<&mut Team> {
+        self.teams.find_mut(seed.bytes(name.as_bytes()), |team| team.name == *name)
+    }
+
+    fn count(&mut self, before: Option<Receiver>, after: Option<Receiver>, in_group: bool) {
+        for audience in Audience::ALL {
+            let of = |who: Option<Receiver>| u32::from(who.is_some_and(|who| audience.hears_of(who, in_group)));
+            let wanted = &mut self.wanted[audience as usize];
+            *wanted = *wanted + of(after) - of(before);
+        }
     }
 }
 
@@ -225,11 +250,16 @@ impl Listed for Entry {
     }
 }
 
-/// 1 for a client, else 0.
-fn client(receiver: Receiver) -> u32 {
-    match receiver.flags.kind() {
-        Kind::Client => 1,
-        Kind::Peer | Kind::Link => 0,
+// === impl Audience ===
+
+impl Audience {
+    /// Whether the filter of this subscriber is told to the audience as wanted.
+    fn hears_of(self, receiver: Receiver, in_group: bool) -> bool {
+        match (self, receiver.flags.kind()) {
+            (Self::Peers, Kind::Client) => !in_group,
+            (Self::Links, Kind::Client | Kind::Peer) => true,
+            (Self::Peers, Kind::Peer | Kind::Link) | (Self::Links, Kind::Link) => false,
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Receiver {
 
 /// Options of a subscription and the kind of its receiver, in one byte.
 ///
-/// Bits 0 and 1: QoS; 2: No Local; 3: Retain As Published; 4: has Subscription Identifiers; 5 and 6: [`Kind`].
+/// Bits 0 and 1: QoS; 2: No Local; 3: Retain As Published; 4: has Subscription Identifiers; 5 and 6: [`Kind`];
+/// 7: shares only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiverFlags(u8);
 
@@ -40,6 +41,7 @@ const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
 const HAS_IDS: u8 = 0b0001_0000;
 const KIND_AT: u8 = 5;
 const KIND: u8 = 0b11 << KIND_AT;
+const SHARES_ONLY: u8 = 0b1000_0000;
 
 // === impl Receiver ===
 
@@ -86,6 +88,13 @@ impl ReceiverFlags {
         self.with(HAS_IDS, on)
     }
 
+    /// The same, telling whether a message goes to members of groups behind the receiver and to nobody else there. The
+    /// index sets this itself, for peers as members of groups.
+    #[must_use]
+    pub fn with_shares_only(self, on: bool) -> Self {
+        self.with(SHARES_ONLY, on)
+    }
+
     /// The highest QoS at which the receiver takes the message, 0 to 2.
     pub fn qos(self) -> u8 {
         self.0 & QOS
@@ -104,6 +113,11 @@ impl ReceiverFlags {
     /// Whether the route holds Subscription Identifiers for this receiver.
     pub fn has_ids(self) -> bool {
         self.0 & HAS_IDS != 0
+    }
+
+    /// Whether the message is for members of groups behind the receiver alone, a peer.
+    pub fn shares_only(self) -> bool {
+        self.0 & SHARES_ONLY != 0
     }
 
     /// What stands behind the receiver.
@@ -144,14 +158,16 @@ mod tests {
     fn flags_give_back_what_was_put_in() {
         for kind in [Kind::Client, Kind::Peer, Kind::Link] {
             for qos in 0..3 {
-                for bits in 0..8 {
+                for bits in 0..16 {
                     let on = |bit: u8| bits & bit != 0;
                     let flags = ReceiverFlags::new(kind, qos)
                         .with_no_local(on(1))
                         .with_retain_as_published(on(2))
-                        .with_ids(on(4));
+                        .with_ids(on(4))
+                        .with_shares_only(on(8));
                     assert_eq!((flags.kind(), flags.qos()), (kind, qos));
                     assert_eq!((flags.no_local(), flags.retain_as_published(), flags.has_ids()), (on(1), on(2), on(4)));
+                    assert_eq!(flags.shares_only(), on(8));
                 }
             }
         }

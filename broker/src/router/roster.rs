@@ -31,6 +31,16 @@ impl<T: Listed> Roster<T> {
         &self.all
     }
 
+    /// What stands there for a receiver.
+    pub fn find(&self, seed: &Seed, receiver: Receiver) -> Option<&T> {
+        self.place(seed, receiver).map(|place| &self.all[place])
+    }
+
+    /// The same, to be changed; it must go on to list the same receiver.
+    pub fn find_mut(&mut self, seed: &Seed, receiver: Receiver) -> Option<&mut T> {
+        self.place(seed, receiver).map(|place| &mut self.all[place])
+    }
+
     /// Enters `item`; gives back what stood there for the same receiver.
     pub fn put(&mut self, seed: &Seed, item: T) -> Option<T> {
         if let Some(place) = self.place(seed, item.receiver()) {
@@ -122,6 +132,7 @@ mod tests {
                 }
                 let listed: BTreeMap<u32, u32> = roster.all().iter().map(|item| (item.0.slot, item.1)).collect();
                 prop_assert_eq!(&listed, &twin);
+                prop_assert_eq!(roster.find(&seed, receiver).map(|item| item.1), twin.get(&slot).copied());
                 prop_assert_eq!(roster.all().len(), twin.len());
             }
         }

@@ -1,8 +1,9 @@
 //! A route: who receives the messages of one topic.
 
+use super::choices::Choices;
+use super::group::Group;
 use super::node::{Entry, Node};
-use super::receiver::Receiver;
-use super::share::Group;
+use super::receiver::{Kind, Receiver};
 
 /// Who receives the messages of one topic. Reused for one topic after another, so that it seldom allocates.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Route {
     pub ids: Vec<(u32, u32)>,
     /// Groups of shared subscriptions: one member of each receives the message, besides `receivers`.
     pub groups: Vec<Group>,
+    /// The peers among `receivers`, if a group has members at other nodes.
+    peers: Vec<Receiver>,
     /// A receiver may stand there more than once until [`finish`](Self::finish).
     repeats: bool,
 }
@@ -36,11 +39,30 @@ impl Route {
         self.ids[from..from + count].iter().map(|(_, id)| *id)
     }
 
+    /// Chooses a member of each group for one message: see [`Group::choose`].
+    ///
+    /// Groups go by their turns and know nothing of each other: a session that is in two of them may get two copies, as
+    /// one that also subscribes alone. A peer gets one, with all that is to become of it there.
+    pub fn choose(&self, local_first: bool, into: &mut Choices) {
+        into.clear();
+        for group in &self.groups {
+            into.push(group.choose(local_first));
+        }
+        into.unite(&self.peers);
+    }
+
+    /// The group that this node has given a number to, if it still stands; for a message of which a peer says that a
+    /// member here gets it.
+    pub fn local_group(&self, number: u32) -> Option<&Group> {
+        self.groups.iter().find(|group| group.number() == number && number != 0)
+    }
+
     /// Empties it, keeping its memory.
     pub(super) fn clear(&mut self) {
         self.receivers.clear();
         self.ids.clear();
         self.groups.clear();
+        self.peers.clear();
         self.repeats = false;
     }
 
@@ -52,22 +74,35 @@ impl Route {
             self.repeats = true;
             known = 0;
         }
-        for Entry { receiver, id } in plain {
-            let index = match self.receivers[..known].iter().position(|other| other.same(*receiver)) {
-                Some(index) => {
-                    self.receivers[index] = self.receivers[index].merge(*receiver);
-                    index
-                }
-                None => {
-                    self.receivers.push(*receiver);
-                    self.receivers.len() - 1
-                }
-            };
-            if *id != 0 {
-                self.ids.push((index as u32, *id));
+        if known == 0 {
+            let at = self.receivers.len();
+            self.receivers.extend(plain.iter().map(|entry| entry.receiver));
+            let with_ids = plain.iter().enumerate().filter(|(_, entry)| entry.id != 0);
+            self.ids.extend(with_ids.map(|(i, entry)| ((at + i) as u32, entry.id)));
+        } else {
+            for entry in plain {
+                self.add_one(known, *entry);
             }
         }
         self.groups.extend(node.teams().map(|team| team.group()));
+    }
+
+    /// Adds a subscriber who may be among the first `known` receivers.
+    fn add_one(&mut self, known: usize, entry: Entry) {
+        let Entry { receiver, id } = entry;
+        let index = match self.receivers[..known].iter().position(|other| other.same(receiver)) {
+            Some(index) => {
+                self.receivers[index] = self.receivers[index].merge(receiver);
+                index
+            }
+            None => {
+                self.receivers.push(receiver);
+                self.receivers.len() - 1
+            }
+        };
+        if id != 0 {
+            self.ids.push((index as u32, id));
+        }
     }
 
     /// Makes one receiver of those that came more than once, when all filters have been added.
@@ -76,6 +111,10 @@ impl Route {
             self.unite();
         }
         self.ids.sort_unstable();
+        if self.groups.iter().any(Group::spans_nodes) {
+            let peers = self.receivers.iter().filter(|receiver| receiver.flags.kind() == Kind::Peer);
+            self.peers.extend(peers);
+        }
     }
 
     fn unite(&mut self) {
@@ -100,6 +139,7 @@ impl Route {
         self.receivers.capacity() * size_of::<Receiver>()
             + self.ids.capacity() * size_of::<(u32, u32)>()
             + self.groups.capacity() * size_of::<Group>()
+            + self.peers.capacity() * size_of::<Receiver>()
             + self.groups.iter().map(Group::weight).sum::<usize>()
     }
 

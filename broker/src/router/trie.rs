@@ -175,7 +175,7 @@ fn split(filter: &Filter) -> (impl Iterator<Item = &str>, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::SubscriptionEntry;
+    use super::super::node::Entry;
     use super::super::receiver::{Kind, Receiver, ReceiverFlags};
     use super::*;
 
@@ -190,7 +190,7 @@ mod tests {
             .collect();
         let receiver = Receiver { slot: 1, epoch: 1, shard: 0, flags: ReceiverFlags::new(Kind::Client, 0) };
         for filter in &filters {
-            trie.node(&seed, 0, filter).put(&seed, None, SubscriptionEntry::new(receiver));
+            trie.node(&seed, 0, filter).put(&seed, Entry { receiver, id: 0 });
         }
         assert_eq!((trie.len(), trie.iter().count()), (6, 6));
         let mut matching = Vec::new();

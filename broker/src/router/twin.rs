@@ -5,7 +5,7 @@ use crate::topic::{Filter, Subscription};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const LEVELS_MAX: u16 = 64;
+pub(super) const LEVELS_MAX: u16 = 64;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ enum Act {
         who: Receiver,
         filter: String,
         id: Option<u32>,
+        /// Members on-line and off-line, if it is a peer in a group.
+        members: (u32, u32),
     },
     Unsubscribe {
         who: Receiver,
@@ -21,53 +23,111 @@ enum Act {
     },
     /// The session goes.
     Leave(Receiver),
+    /// The session comes on-line or goes off-line; the peer is connected or is not.
+    Presence(Receiver, bool),
     Publish(String),
-    /// A reader of the interest log catches up.
+    /// Readers of the logs catch up.
     Read,
 }
 
 /// A list of all subscriptions: by identity of the receiver and text of the subscription.
 #[derive(Default)]
-struct Twin(BTreeMap<(u64, String), (Subscription, Receiver, Option<u32>)>);
+struct Twin {
+    entries: BTreeMap<(u64, String), Entry>,
+    /// Those that are off-line.
+    away: BTreeSet<u64>,
+    /// Numbers of groups that stand, as they were told.
+    numbers: BTreeMap<String, u32>,
+}
+
+struct Entry {
+    subscription: Subscription,
+    receiver: Receiver,
+    id: Option<u32>,
+    members: (u32, u32),
+}
 
 /// What a route says, in a form that can be compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plain {
     receivers: BTreeMap<u64, (ReceiverFlags, Vec<u32>)>,
-    /// Members of each group in order: flags, and the identifier or 0.
-    groups: Vec<Vec<(u64, u8, u32)>>,
+    /// Number of each group and its members in order: flags, the identifier or 0, and how many are on-line and off-line.
+    groups: Vec<(u32, Vec<PlainMember>)>,
 }
+
+type PlainMember = (u64, u8, u32, (u32, u32));
 
 // === impl Twin ===
 
 impl Twin {
     fn route(&self, topic: &str) -> Plain {
         let mut plain = Plain::default();
-        let mut groups: BTreeMap<String, Vec<(u64, u8, u32)>> = BTreeMap::new();
-        for ((_, text), (subscription, receiver, id)) in &self.0 {
+        let mut groups: BTreeMap<&str, Vec<PlainMember>> = BTreeMap::new();
+        for ((key, text), entry) in &self.entries {
+            let Entry { subscription, receiver, id, members: _ } = entry;
             if !subscription.filter().matches(topic) {
                 continue;
             }
             let flags = receiver.flags.with_ids(id.is_some());
             if subscription.is_shared() {
-                let member = (receiver.key(), flags.qos(), id.unwrap_or(0));
-                groups.entry(text.clone()).or_default().push(member);
+                let member = (*key, flags.qos(), id.unwrap_or(0), self.members_of(entry));
+                groups.entry(text).or_default().push(member);
                 continue;
             }
-            let entry = plain.receivers.entry(receiver.key()).or_insert_with(|| (flags, Vec::new()));
+            let entry = plain.receivers.entry(*key).or_insert_with(|| (flags, Vec::new()));
             entry.0 = entry.0.merge(flags);
             entry.1.extend(id);
         }
         plain.receivers.values_mut().for_each(|(_, ids)| ids.sort_unstable());
-        plain.groups = groups.into_values().collect();
-        plain.groups.iter_mut().for_each(|members| members.sort_unstable());
+        let number = |text: &str| self.numbers.get(text).copied().unwrap_or(0);
+        plain.groups = groups.into_iter().map(|(text, members)| (number(text), members)).collect();
+        plain.groups.iter_mut().for_each(|(_, members)| members.sort_unstable());
         plain.groups.sort();
         plain
     }
 
-    fn wanted(&self) -> BTreeSet<Filter> {
-        let of_clients = self.0.values().filter(|(_, receiver, _)| receiver.flags.kind() == Kind::Client);
-        of_clients.map(|(subscription, _, _)| subscription.filter().clone()).collect()
+    /// How many an entry stands for, on-line and off-line.
+    fn members_of(&self, entry: &Entry) -> (u32, u32) {
+        match (entry.receiver.flags.kind(), self.away.contains(&entry.receiver.key())) {
+            (Kind::Peer, true) => (0, 0),
+            (Kind::Peer, false) => entry.members,
+            (Kind::Client | Kind::Link, true) => (0, 1),
+            (Kind::Client | Kind::Link, false) => (1, 0),
+        }
+    }
+
+    fn wanted(&self, audience: Audience) -> BTreeSet<Filter> {
+        let wants = |entry: &&Entry| match (audience, entry.receiver.flags.kind()) {
+            (Audience::Peers, Kind::Client) => !entry.subscription.is_shared(),
+            (Audience::Links, Kind::Client | Kind::Peer) => true,
+            (Audience::Peers, Kind::Peer | Kind::Link) | (Audience::Links, Kind::Link) => false,
+        };
+        self.entries.values().filter(wants).map(|entry| entry.subscription.filter().clone()).collect()
+    }
+
+    /// Members of this node by group: on-line and off-line.
+    fn shares(&self) -> BTreeMap<String, (u32, u32)> {
+        let mut shares: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for ((_, text), entry) in &self.entries {
+            if entry.subscription.is_shared() && entry.receiver.flags.kind() != Kind::Peer {
+                let (online, offline) = self.members_of(entry);
+                let sum = shares.entry(text.clone()).or_default();
+                *sum = (sum.0 + online, sum.1 + offline);
+            }
+        }
+        shares
+    }
+
+    /// A number is given when the first session comes, kept while anybody is there, and given once.
+    fn hear(&mut self, told: &BTreeMap<String, SharedSubscription>, given: &mut BTreeSet<u32>) {
+        self.numbers.retain(|text, _| self.entries.keys().any(|(_, other)| other == text));
+        for text in self.shares().keys() {
+            let number = told[text].number;
+            match self.numbers.insert(text.clone(), number) {
+                Some(before) => assert_eq!(number, before, "the number of {text}"),
+                None => assert!(number != 0 && given.insert(number), "{number} was given twice"),
+            }
+        }
     }
 }
 
@@ -79,10 +139,19 @@ impl From<&Route> for Plain {
             assert!(before.is_none(), "each receiver once");
         }
         assert_eq!(plain.receivers.values().map(|(_, ids)| ids.len()).sum::<usize>(), route.ids.len());
-        let member = |member: &Member| (member.receiver.key(), member.receiver.flags.qos(), member.id().unwrap_or(0));
-        plain.groups = route.groups.iter().map(|group| group.members().iter().map(member).collect()).collect();
-        plain.groups.iter_mut().for_each(|members| members.sort_unstable());
+        let member = |member: &Member| {
+            let reached = member.reached();
+            let id = member.id().unwrap_or(0);
+            (member.receiver.key(), member.receiver.flags.qos(), id, (reached.online, reached.offline))
+        };
+        let group = |group: &Group| (group.number(), group.members().iter().map(member).collect());
+        plain.groups = route.groups.iter().map(group).collect();
+        plain.groups.iter_mut().for_each(|(_, members)| members.sort_unstable());
         plain.groups.sort();
+        for group in &route.groups {
+            let by_number = route.local_group(group.number()).map(|found| found.members().as_ptr());
+            assert_eq!(by_number, (group.number() != 0).then_some(group.members().as_ptr()));
+        }
         plain
     }
 }
@@ -123,48 +192,90 @@ fn filter() -> impl Strategy<Value = String> {
 
 fn act(receivers: u32) -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (who(receivers), filter(), prop::option::of(1_u32..9))
-            .prop_map(|(who, filter, id)| Act::Subscribe { who, filter, id }),
+        6 => (who(receivers), filter(), prop::option::of(1_u32..9), (0_u32..3, 0_u32..3))
+            .prop_map(|(who, filter, id, members)| Act::Subscribe { who, filter, id, members }),
         4 => (who(receivers), filter()).prop_map(|(who, filter)| Act::Unsubscribe { who, filter }),
         1 => who(receivers).prop_map(Act::Leave),
+        1 => (who(receivers), any::<bool>()).prop_map(|(who, online)| Act::Presence(who, online)),
         8 => levels(false).prop_map(Act::Publish),
         1 => Just(Act::Read),
     ]
 }
 
-fn parse(text: &str) -> Subscription {
+pub(super) fn parse(text: &str) -> Subscription {
     Subscription::parse(text, LEVELS_MAX).unwrap()
 }
 
-/// Plays a history to the index, with a live cache and a reader of the interest, and to the twin.
+/// Makes one change to the index and to the twin.
+fn change(index: &Index, twin: &mut Twin, presences: &mut BTreeMap<u64, Presence>, act: Act) {
+    let mut presence_of = |who: Receiver| presences.entry(who.key()).or_insert_with(|| Presence::new(true)).clone();
+    let share = |subscription: &Subscription, who: Receiver| match subscription {
+        Subscription::Shared { group, filter } if who.flags.kind() == Kind::Peer => {
+            Some((group.clone(), filter.clone()))
+        }
+        Subscription::Shared { .. } | Subscription::Plain(_) => None,
+    };
+    match act {
+        Act::Subscribe { who, filter, id, members } => {
+            let subscription = parse(&filter);
+            let key = (who.key(), filter);
+            let existed = match share(&subscription, who) {
+                Some((group, filter)) => {
+                    let (online, offline) = members;
+                    let share = SharedSubscription { group, filter, number: id.unwrap_or(0), online, offline };
+                    index.put_share(who, &share, &presence_of(who))
+                }
+                None => {
+                    let presence = (who.flags.kind() == Kind::Client).then(|| presence_of(who));
+                    index.subscribe(&subscription, SubscriptionEntry { receiver: who, subscription_id: id, presence })
+                }
+            };
+            let gone = share(&subscription, who).is_some() && members == (0, 0);
+            let entry = Entry { subscription, receiver: who, id, members };
+            let before = if gone { twin.entries.remove(&key) } else { twin.entries.insert(key, entry) };
+            assert_eq!(existed, before.is_some());
+        }
+        Act::Unsubscribe { who, filter } => {
+            let subscription = parse(&filter);
+            let existed = match share(&subscription, who) {
+                Some((group, filter)) => index.drop_share(who, &group, &filter),
+                None => index.unsubscribe(&subscription, who),
+            };
+            assert_eq!(existed, twin.entries.remove(&(who.key(), filter)).is_some());
+        }
+        Act::Leave(who) => {
+            let own = twin.entries.extract_if(.., |(key, _), _| *key == who.key());
+            let own: Vec<Subscription> = own.map(|(_, entry)| entry.subscription).collect();
+            assert_eq!(index.unsubscribe_all(&own, who), own.len());
+        }
+        Act::Presence(who, online) if who.flags.kind() != Kind::Link => {
+            presence_of(who).set(online);
+            let own = twin.entries.iter().filter(|((key, _), _)| *key == who.key());
+            index.presence_changed(who, own.map(|(_, entry)| &entry.subscription));
+            if online {
+                twin.away.remove(&who.key())
+            } else {
+                twin.away.insert(who.key())
+            };
+        }
+        Act::Presence(..) | Act::Publish(_) | Act::Read => {}
+    }
+}
+
+/// Plays a history to the index, with live caches and readers of its logs, and to the twin.
 fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
     let index = Index::new(11);
-    let mut twin = Twin::default();
+    let (mut twin, mut presences) = (Twin::default(), BTreeMap::new());
     // A cache that must drop entries again and again, beside one that never does.
     let mut caches = [Cache::new(LEVELS_MAX), Cache::with_weight_max(LEVELS_MAX, 600)];
-    let (mut wanted, mut cursor) = (BTreeSet::new(), 0);
+    let mut readers = [Reader::default(), Reader::default()];
+    let mut given = BTreeSet::new();
     for act in acts {
-        match act {
-            Act::Subscribe { who, filter, id } => {
-                let subscription = parse(&filter);
-                let entry = SubscriptionEntry { receiver: who, subscription_id: id, presence: None };
-                let existed = index.subscribe(&subscription, entry);
-                let before = twin.0.insert((who.key(), filter), (subscription, who, id));
-                prop_assert_eq!(existed, before.is_some());
-            }
-            Act::Unsubscribe { who, filter } => {
-                let existed = index.unsubscribe(&parse(&filter), who);
-                prop_assert_eq!(existed, twin.0.remove(&(who.key(), filter)).is_some());
-            }
-            Act::Leave(who) => {
-                let own = twin.0.extract_if(.., |(key, _), _| *key == who.key());
-                let own: Vec<Subscription> = own.map(|(_, (subscription, _, _))| subscription).collect();
-                prop_assert_eq!(index.unsubscribe_all(&own, who), own.len());
-            }
+        match &act {
             Act::Publish(topic) => {
-                let expected = twin.route(&topic);
+                let expected = twin.route(topic);
                 let mut route = Route::default();
-                index.lookup(&topic, &mut route);
+                index.lookup(topic, &mut route);
                 prop_assert_eq!(&Plain::from(&route), &expected, "looked up: {}", topic);
                 prop_assert_eq!(route.is_empty(), expected == Plain::default());
                 for cache in &mut caches {
@@ -174,23 +285,74 @@ fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 }
             }
             Act::Read => {
-                cursor = read(&index, cursor, &mut wanted);
-                prop_assert_eq!(&wanted, &twin.wanted());
+                readers[1].read(&index);
+                readers[1].agrees(&twin);
+            }
+            Act::Subscribe { .. } | Act::Unsubscribe { .. } | Act::Leave(_) | Act::Presence(..) => {
+                change(&index, &mut twin, &mut presences, act);
+                readers[0].read(&index);
+                readers[0].agrees(&twin);
+                twin.hear(&readers[0].shares, &mut given);
             }
         }
-        prop_assert_eq!(index.counts().subscriptions, twin.0.len());
+        prop_assert_eq!(index.counts().subscriptions, twin.entries.len());
     }
-    for (_, (subscription, receiver, _)) in twin.0 {
-        prop_assert!(index.unsubscribe(&subscription, receiver));
+    for (_, entry) in std::mem::take(&mut twin.entries) {
+        prop_assert!(index.unsubscribe(&entry.subscription, entry.receiver));
     }
     prop_assert_eq!(index.counts(), Counts::default());
-    read(&index, cursor, &mut wanted);
-    prop_assert!(wanted.is_empty());
+    readers[1].read(&index);
+    readers[1].agrees(&twin);
     Ok(())
 }
 
-fn read(index: &Index, cursor: u64, wanted: &mut BTreeSet<Filter>) -> u64 {
-    let cursor = match index.interest_since(cursor) {
+/// What one has read of all logs.
+#[derive(Default)]
+struct Reader {
+    wanted: [BTreeSet<Filter>; 2],
+    cursors: [u64; 2],
+    shares: BTreeMap<String, SharedSubscription>,
+    shares_cursor: u64,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn read(&mut self, index: &Index) {
+        for audience in Audience::ALL {
+            let cursor = &mut self.cursors[audience as usize];
+            *cursor = read(index, audience, *cursor, &mut self.wanted[audience as usize]);
+        }
+        let (shares, cursor) = match index.shares_since(self.shares_cursor) {
+            Shares::Changes(shares, cursor) => (shares, cursor),
+            Shares::Snapshot(shares, cursor) => {
+                self.shares.clear();
+                (shares, cursor)
+            }
+        };
+        assert_eq!(cursor, index.shares_end());
+        self.shares_cursor = cursor;
+        for share in shares {
+            let text = format!("$share/{}/{}", share.group, share.filter);
+            if share.is_empty() {
+                self.shares.remove(&text)
+            } else {
+                self.shares.insert(text, share)
+            };
+        }
+    }
+
+    fn agrees(&self, twin: &Twin) {
+        for audience in Audience::ALL {
+            assert_eq!(self.wanted[audience as usize], twin.wanted(audience), "{audience:?}");
+        }
+        let told = self.shares.iter().map(|(text, share)| (text.clone(), (share.online, share.offline)));
+        assert_eq!(told.collect::<BTreeMap<_, _>>(), twin.shares());
+    }
+}
+
+pub(super) fn read(index: &Index, audience: Audience, cursor: u64, wanted: &mut BTreeSet<Filter>) -> u64 {
+    let cursor = match index.interest_since(audience, cursor) {
         Interest::Changes(changes, cursor) => {
             for (filter, change) in changes {
                 let new = match change {
@@ -206,7 +368,7 @@ fn read(index: &Index, cursor: u64, wanted: &mut BTreeSet<Filter>) -> u64 {
             cursor
         }
     };
-    assert_eq!(cursor, index.interest_end());
+    assert_eq!(cursor, index.interest_end(audience));
     cursor
 }
 
@@ -214,7 +376,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn routes_and_interest_are_those_of_a_plain_list(acts in prop::collection::vec(act(5), 1..150)) {
+    fn routes_interest_and_shares_are_those_of_a_plain_list(acts in prop::collection::vec(act(5), 1..150)) {
         play(acts)?;
     }
 }
@@ -226,122 +388,4 @@ proptest! {
     fn routes_of_many_receivers_are_those_of_a_plain_list(acts in prop::collection::vec(act(60), 500..1500)) {
         play(acts)?;
     }
-}
-
-fn client(slot: u32) -> Receiver {
-    Receiver { slot, epoch: 0, shard: 0, flags: ReceiverFlags::new(Kind::Client, 1) }
-}
-
-#[test]
-fn shapes_beyond_the_bound_match_all_the_same() {
-    let index = Index::new(12);
-    let filters: Vec<Subscription> = (0..512_u32)
-        .map(|bits| {
-            let levels: Vec<&str> = (0..9).map(|i| if bits >> i & 1 == 1 { "+" } else { "a" }).collect();
-            parse(&(levels.join("/") + if bits % 3 == 0 { "/#" } else { "" }))
-        })
-        .collect();
-    let mut route = Route::default();
-    for round in 0..2 {
-        for (slot, filter) in filters.iter().enumerate() {
-            assert!(!index.subscribe(filter, SubscriptionEntry::new(client(slot as u32))));
-        }
-        let counts = index.counts();
-        assert_eq!((counts.filters, counts.shapes, counts.unshaped), (512, 64, 512 - 64));
-        index.lookup("a/a/a/a/a/a/a/a/a", &mut route);
-        assert_eq!(route.receivers.len(), 512);
-        index.lookup("a/a/a/a/a/a/a/a/b", &mut route);
-        assert_eq!(route.receivers.len(), 256);
-        // Forwards, then backwards: a place that became free is used, and nothing is looked for where it is not.
-        let order: Vec<usize> = if round == 0 { (0..512).collect() } else { (0..512).rev().collect() };
-        for (left, i) in order.into_iter().enumerate() {
-            assert!(index.subscribe(&filters[i], SubscriptionEntry::new(client(i as u32))));
-            assert!(index.unsubscribe(&filters[i], client(i as u32)));
-            assert!(!index.unsubscribe(&filters[i], client(i as u32)));
-            index.lookup("a/a/a/a/a/a/a/a/a", &mut route);
-            assert_eq!(route.receivers.len(), 511 - left);
-        }
-        assert_eq!(index.counts(), Counts::default());
-    }
-}
-
-#[test]
-fn a_reader_that_lags_too_far_behind_gets_a_snapshot_with_each_filter_once() {
-    let index = Index::new(13);
-    let (mut wanted, mut cursor) = (BTreeSet::new(), 0);
-    for i in 0..interest::CHANGES_MAX as u32 + 10 {
-        index.subscribe(&parse(&format!("t/{i}/+")), SubscriptionEntry::new(client(1)));
-        index.subscribe(&parse(&format!("$share/g/t/{i}/+")), SubscriptionEntry::new(client(2)));
-    }
-    assert!(matches!(index.interest_since(cursor), Interest::Snapshot(..)));
-    cursor = read(&index, cursor, &mut wanted);
-    assert_eq!(wanted.len(), interest::CHANGES_MAX + 10);
-    assert_eq!(index.interest_since(cursor), Interest::Changes(Vec::new(), cursor));
-    index.unsubscribe(&parse("t/5/+"), client(1));
-    assert_eq!(index.interest_end(), cursor, "a group still wants it");
-    index.unsubscribe(&parse("$share/g/t/5/+"), client(2));
-    let gone = Filter::parse("t/5/+", LEVELS_MAX).unwrap();
-    assert_eq!(index.interest_since(cursor), Interest::Changes(vec![(gone, Change::Removed)], cursor + 1));
-}
-
-#[test]
-fn the_same_subscription_again_voids_no_route() {
-    let index = Index::new(14);
-    let mut cache = Cache::new(LEVELS_MAX);
-    let entry = SubscriptionEntry { subscription_id: Some(3), ..SubscriptionEntry::new(client(1)) };
-    index.subscribe(&parse("#"), entry.clone());
-    let at = cache.find(&index, b"a/b").unwrap();
-    index.subscribe(&parse("#"), entry.clone());
-    assert!(cache.still(&index, at, b"a/b"));
-    index.subscribe(&parse("#"), SubscriptionEntry { subscription_id: Some(4), ..entry });
-    assert!(!cache.still(&index, at, b"a/b"));
-    index.subscribe(&parse("x/+"), SubscriptionEntry::new(client(2)));
-    let at = cache.find(&index, b"a/b").unwrap();
-    index.subscribe(&parse("x/#"), SubscriptionEntry::new(client(2)));
-    assert!(cache.still(&index, at, b"a/b"), "a filter below another first level");
-}
-
-#[test]
-fn a_topic_that_is_not_valid_is_refused_and_leaves_the_cache_as_it_was() {
-    let index = Index::new(15);
-    let mut cache = Cache::new(3);
-    for bytes in [&b""[..], b"a/+", b"#", b"\xff", b"a\0b", b"1/2/3/4"] {
-        assert!(cache.find(&index, bytes).is_err(), "{bytes:?}");
-    }
-    assert!((0..4096).all(|entry| !cache.still(&index, entry, b"")));
-}
-
-#[test]
-fn old_snapshots_of_a_group_do_not_pile_up_in_a_cache() {
-    let index = Index::new(22);
-    let group = parse("$share/g/#");
-    let mut cache = Cache::with_weight_max(LEVELS_MAX, 200_000);
-    let mut held = std::collections::VecDeque::new();
-    for slot in 0..1_000 {
-        index.subscribe(&group, SubscriptionEntry::new(client(slot)));
-        let topic = format!("topic/{slot}");
-        let entry = cache.find(&index, topic.as_bytes()).unwrap();
-        assert_eq!(cache.entry(entry).groups[0].members().len(), slot as usize + 1);
-        held.push_back(entry);
-    }
-    let of = |entry: &usize| cache.entry(*entry).groups.first().map_or(0, |group| group.members().len());
-    let members: usize = held.iter().map(of).sum();
-    assert!(
-        members * size_of::<Member>() <= 200_000 + 1_000 * size_of::<Member>(),
-        "{members} members in old snapshots"
-    );
-}
-
-#[test]
-fn a_route_larger_than_the_cache_may_hold_is_still_kept_until_another_comes() {
-    let index = Index::new(16);
-    for slot in 0..1000 {
-        index.subscribe(&parse("all"), SubscriptionEntry::new(client(slot)));
-    }
-    let mut cache = Cache::with_weight_max(LEVELS_MAX, 4_000);
-    let large = cache.find(&index, b"all").unwrap();
-    assert!(cache.still(&index, large, b"all"));
-    assert_eq!(cache.entry(large).receivers.len(), 1000);
-    let small = cache.find(&index, b"other").unwrap();
-    assert!(cache.still(&index, small, b"other") && !cache.still(&index, large, b"all"));
 }
