@@ -6,12 +6,14 @@ pub const TOPIC_HELLO: &str = "$LINK/v1/hello";
 pub const TOPIC_LANE: &str = "$LINK/v1/lane";
 /// Topic of heartbeats.
 pub const TOPIC_BEAT: &str = "$LINK/v1/beat";
+/// Topic of control messages.
+pub const TOPIC_CONTROL: &str = "$LINK/v1/control";
 
 /// Bytes of a batch, head included, beyond which no second record is put in.
 pub const BATCH_MAX: usize = 65_536;
 
 /// Bytes that the PUBLISH around a payload has at most: fixed header, topic, packet id, no properties.
-pub const PUBLISH_MAX: usize = 5 + 2 + TOPIC_LANE.len() + 2 + 1;
+pub const PUBLISH_MAX: usize = 5 + 2 + TOPIC_CONTROL.len() + 2 + 1;
 
 /// Lane of QoS 1 and 2 messages and marks: in order, delivered once.
 pub const LANE_MESSAGES: u8 = 0;

@@ -22,8 +22,10 @@ pub struct Chunk {
     opened: Now,
     /// Where a Message Expiry Interval stands, and when it ends.
     expiries: Vec<(u32, Now)>,
-    /// The newest marks in it, so that they outlive its messages.
-    marks: Vec<Mark>,
+    /// The shard that routed what was appended last.
+    shard: u8,
+    /// The newest marks in it with their shards, so that they outlive its messages.
+    marks: Vec<(u8, Mark)>,
 }
 
 /// The packet id that every message of QoS 1 and 2 bears within a batch, where it means nothing.
@@ -44,23 +46,17 @@ impl Chunk {
             sequence: 0,
             opened: Duration::ZERO,
             expiries: Vec::new(),
+            shard: 0,
             marks: Vec::new(),
         }
     }
 
     /// Appends a message, copied as it is where that can be, else encoded for version 5 and this QoS.
     pub fn push_message(&mut self, message: &Forward<'_>, qos: Qos, now: Now) {
-        let Forward { frame, layout, path } = *message;
-        let path = path.bytes();
+        let Forward { frame, layout, path, shard, ref aside, qos: _ } = *message;
         self.begin(now);
-        if path.is_empty() {
-            self.bytes.push(record::MESSAGE);
-        } else {
-            self.bytes.push(record::MESSAGE_WITH_PATH);
-            let len = u16::try_from(path.len()).expect("a path has at most 255 clusters of 256 bytes, see `forward`");
-            self.bytes.extend_from_slice(&len.to_be_bytes());
-            self.bytes.extend_from_slice(path);
-        }
+        self.turn_to(shard);
+        record::put_message(&mut self.bytes, path, aside);
         let at = self.bytes.len();
         let layout = if layout.version() == Mqtt::V5 && layout.qos() == qos && layout.alias() == 0 {
             self.bytes.extend_from_slice(&frame[..layout.total()]);
@@ -94,13 +90,14 @@ impl Chunk {
         self.messages += 1;
     }
 
-    /// Appends a mark.
-    pub fn push_mark(&mut self, mark: &Mark, now: Now) {
+    /// Appends a mark of a shard.
+    pub fn push_mark(&mut self, shard: u8, mark: &Mark, now: Now) {
         self.begin(now);
+        self.turn_to(shard);
         record::put_mark(&mut self.bytes, mark);
         self.records += 1;
-        self.marks.retain(|old| old.cluster != mark.cluster || old.node != mark.node);
-        self.marks.push(mark.clone());
+        self.marks.retain(|old| !is_replaced(old, shard, mark));
+        self.marks.push((shard, mark.clone()));
     }
 
     /// Appends a record that `write` writes.
@@ -136,25 +133,27 @@ impl Chunk {
             return None;
         }
         let mut rest = Self::new(self.lane, Vec::new());
-        for mark in &self.marks {
-            rest.push_mark(mark, self.opened);
+        for (shard, mark) in &self.marks {
+            rest.push_mark(*shard, mark, self.opened);
         }
         rest.seal(self.sequence);
         Some(rest)
     }
 
-    /// Puts the marks of an earlier chunk in, where this one has none for the same node. For chunks of marks alone.
+    /// Puts the marks of an earlier chunk in, where this one has none of the same shard for the same node. For chunks of
+    /// marks alone.
     pub fn inherit(&mut self, earlier: &Self) {
-        for mark in &earlier.marks {
-            if !self.marks.iter().any(|own| own.cluster == mark.cluster && own.node == mark.node) {
-                self.push_mark(mark, earlier.opened);
+        for (shard, mark) in &earlier.marks {
+            if !self.marks.iter().any(|own| is_replaced(own, *shard, mark)) {
+                self.push_mark(*shard, mark, earlier.opened);
             }
         }
     }
 
     /// True if a further record of this length belongs in the next chunk, when chunks have at most `max` bytes.
     pub fn is_full_for(&self, len: usize, max: usize) -> bool {
-        self.records > 0 && (self.bytes.len() + len > max || self.records == u16::MAX)
+        // One more record may stand before it: the shard.
+        self.records > 0 && (self.bytes.len() + len > max || self.records >= u16::MAX - 1)
     }
 
     /// True if nothing is in it.
@@ -192,10 +191,23 @@ impl Chunk {
             self.opened = now;
         }
     }
+
+    /// What follows was routed by this shard.
+    fn turn_to(&mut self, shard: u8) {
+        if self.shard != shard {
+            record::put_shard(&mut self.bytes, shard);
+            self.records += 1;
+            self.shard = shard;
+        }
+    }
 }
 
 /// Bytes that a message takes in a chunk, at most.
 pub fn message_len(message: &Forward<'_>) -> usize {
     // Re-encoding adds a property length and may add a packet id; the length of the path has two bytes.
-    1 + 2 + message.path.bytes().len() + message.layout.total() + 4
+    record::SHARD_LEN + 1 + 2 + message.path.bytes().len() + message.aside.encoded_len() + message.layout.total() + 4
+}
+
+fn is_replaced((shard, old): &(u8, Mark), by: u8, mark: &Mark) -> bool {
+    *shard == by && old.cluster == mark.cluster && old.node == mark.node
 }

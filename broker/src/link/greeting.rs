@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::batch::TOPIC_HELLO;
 use super::marks::Version;
 use super::refusal::{Refusal, Why};
-use super::settings::{Local, NAME_MAX};
+use super::settings::{Local, NAME_MAX, SHARDS_MAX};
 
 /// Versions of the protocol that this broker speaks.
 pub const VERSION_MIN: u8 = 1;
@@ -43,7 +43,9 @@ pub struct Greeting {
     pub node: Arc<str>,
     /// The sender's life.
     pub incarnation: u64,
-    /// The cluster name that the sender believes it speaks to.
+    /// The sender's shards.
+    pub shards: u8,
+    /// The name of the cluster, or of the node of its own cluster, that the sender believes it speaks to.
     pub target: Arc<str>,
     /// The sender's lanes: number, life.
     pub lanes: Vec<(u8, u64)>,
@@ -69,6 +71,7 @@ const TAG_LANE: u8 = 8;
 const TAG_TAKEN: u8 = 9;
 const TAG_HELD: u8 = 10;
 const TAG_REFUSAL: u8 = 11;
+const TAG_SHARDS: u8 = 12;
 
 /// The answer for a connection that no link here is for: a topic and a payload, to be published with QoS 0 before
 /// the DISCONNECT.
@@ -87,7 +90,7 @@ pub fn common_version(ours: (u8, u8), theirs: (u8, u8)) -> Option<u8> {
 // === impl Greeting ===
 
 impl Greeting {
-    /// A step from this node to the cluster of this name.
+    /// A step from this node to the cluster or node of this name.
     pub fn new(step: Step, local: &Local, target: &str) -> Self {
         Self {
             step,
@@ -97,6 +100,7 @@ impl Greeting {
             cluster_id: local.cluster_id.clone(),
             node: local.node.clone(),
             incarnation: local.incarnation,
+            shards: local.shards,
             target: target.into(),
             lanes: Vec::new(),
             taken: Vec::new(),
@@ -133,6 +137,7 @@ impl Greeting {
         put(TAG_CLUSTER_ID, &[self.cluster_id.as_bytes()]);
         put(TAG_NODE, &[self.node.as_bytes()]);
         put(TAG_INCARNATION, &[&self.incarnation.to_be_bytes()]);
+        put(TAG_SHARDS, &[&[self.shards]]);
         put(TAG_TARGET, &[self.target.as_bytes()]);
         for (lane, epoch) in &self.lanes {
             put(TAG_LANE, &[&[*lane], &epoch.to_be_bytes()]);
@@ -165,6 +170,7 @@ impl Greeting {
             cluster_id: nobody.clone(),
             node: nobody.clone(),
             incarnation: 0,
+            shards: 0,
             target: nobody,
             lanes: Vec::new(),
             taken: Vec::new(),
@@ -180,14 +186,17 @@ impl Greeting {
         let named = |name: &str| (1..=NAME_MAX).contains(&name.len());
         let complete = match step {
             Step::Hello | Step::Welcome => {
-                named(&greeting.cluster_name) && named(&greeting.cluster_id) && named(&greeting.node)
+                let names = [&greeting.cluster_name, &greeting.cluster_id, &greeting.node];
+                names.into_iter().all(|name| named(name)) && (1..=SHARDS_MAX).contains(&greeting.shards)
             }
             Step::Begin => true,
             Step::Refused => greeting.refusal.is_some(),
         };
         match (rest, complete) {
             ([], true) => Ok(greeting),
-            ([], false) => Err("the greeting lacks a field, or a name has not 1 to 255 bytes"),
+            ([], false) => {
+                Err("the greeting lacks a field, or a name has not 1 to 255 bytes, or there are not 1 to 64 shards")
+            }
             ([..], true | false) => Err("the greeting ends within a field"),
         }
     }
@@ -204,6 +213,7 @@ impl Greeting {
             TAG_CLUSTER_ID => self.cluster_id = text()?.into(),
             TAG_NODE => self.node = text()?.into(),
             TAG_INCARNATION => self.incarnation = number(value, 0)?,
+            TAG_SHARDS => self.shards = *value.first()?,
             TAG_TARGET => self.target = text()?.into(),
             TAG_LANE if self.lanes.len() < LANES_MAX => self.lanes.push((*value.first()?, number(value, 1)?)),
             TAG_TAKEN if self.taken.len() < LANES_MAX => {
@@ -241,8 +251,13 @@ mod tests {
     use super::*;
 
     fn greeting(step: Step) -> Greeting {
-        let local =
-            Local { cluster_name: "here".into(), cluster_id: "id-1".into(), node: "n0".into(), incarnation: 1 << 40 };
+        let local = Local {
+            cluster_name: "here".into(),
+            cluster_id: "id-1".into(),
+            node: "n0".into(),
+            incarnation: 1 << 40,
+            shards: 3,
+        };
         let mut greeting = Greeting::new(step, &local, "there");
         greeting.lanes = vec![(0, 7), (1, 8)];
         greeting.taken = vec![(0, 9, 1 << 33)];

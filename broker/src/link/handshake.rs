@@ -4,8 +4,10 @@ use super::PACKET_MIN;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES, TOPIC_HELLO};
 use super::connection::Phase;
 use super::greeting::{Greeting, Step, common_version, refuse};
+use super::marks::Version;
 use super::outlet::{Conn, Now, Outlet, Role};
 use super::refusal::{Refusal, Why};
+use super::settings::{Local, Scope};
 use super::source::Source;
 use super::spool::Spool;
 use super::state::Link;
@@ -118,16 +120,15 @@ impl<S: Spool> Link<S> {
             let (kept, gone) = self.sources.drain(..).partition(|source| source.node == greeting.node);
             self.sources = kept;
             let gone: Vec<Source> = gone;
-            for source in &gone {
-                self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
-            }
+            self.unserve(out, &gone);
+            self.sources.iter_mut().for_each(|source| source.announced = Version::default());
         }
         self.identify(&greeting.cluster_id);
         if self.source(&greeting.node).is_none() {
             self.sources.push(Source::new(greeting.node.clone()));
         }
         if let Some(source) = self.source(&greeting.node) {
-            source.greet(greeting.incarnation, &greeting.lanes);
+            source.greet(greeting.incarnation, greeting.shards, &greeting.lanes);
         }
         if let Some(connection) = self.connection(conn) {
             connection.node = greeting.node.clone();
@@ -149,6 +150,38 @@ impl<S: Spool> Link<S> {
                 format!("cluster `{name}` speaks versions {theirs:?} of the link protocol, this one {ours:?}");
             return refuse(Why::NoCommonVersion, message);
         }
+        match &settings.scope {
+            Scope::Cluster => self.check_cluster(role, greeting)?,
+            Scope::Peer(expected) => self.check_peer(role, greeting, expected)?,
+        }
+        let others = || self.connections.iter().filter(|c| c.conn != conn && c.phase == Phase::Up);
+        if let Some(known) = self.remote_id.as_ref().filter(|known| *known != id && others().next().is_some()) {
+            let message = format!("cluster `{name}` has id `{id}`, and one of id `{known}` is connected");
+            return refuse(Why::ClusterIdMismatch, message);
+        }
+        if others().any(|other| other.node == *node && other.incarnation > greeting.incarnation) {
+            let message = format!("node `{node}` was started anew, and its new life is connected");
+            return refuse(Why::StaleIncarnation, message);
+        }
+        if !settings.enabled {
+            return refuse(Why::LinkDisabled, format!("the link with `{name}` is disabled on this side"));
+        }
+        if packet_max < PACKET_MIN {
+            let message = format!("the remote takes packets of {packet_max} bytes; links need {PACKET_MIN} at least");
+            return refuse(Why::PacketSizeTooSmall, message);
+        }
+        if self.sources.len() >= NODES_MAX && !self.sources.iter().any(|source| source.node == *node) {
+            let message = format!("more than {NODES_MAX} nodes of cluster `{name}` have been seen");
+            return refuse(Why::TooManyConnections, message);
+        }
+        Ok(())
+    }
+
+    /// Another cluster must be the one that the link is for, and call this one.
+    fn check_cluster(&self, role: Role, greeting: &Greeting) -> Result<(), Refusal> {
+        let Greeting { cluster_name: name, cluster_id: id, .. } = greeting;
+        let settings = &self.settings;
+        let refuse = |why, message: String| Err(Refusal::new(why, message));
         if *id == self.local.cluster_id {
             let message = format!("cluster `{name}` is this cluster itself: the address of the remote leads back here");
             return refuse(Why::OwnCluster, message);
@@ -174,31 +207,42 @@ impl<S: Spool> Link<S> {
             let message = format!("cluster `{name}` has id `{id}`, and `{pinned}` is pinned");
             return refuse(Why::ClusterIdMismatch, message);
         }
-        let others = || self.connections.iter().filter(|c| c.conn != conn && c.phase == Phase::Up);
-        if let Some(known) = self.remote_id.as_ref().filter(|known| *known != id && others().next().is_some()) {
-            let message = format!("cluster `{name}` has id `{id}`, and one of id `{known}` is connected");
+        Ok(())
+    }
+
+    /// A peer must be of this cluster, another node, the one that is meant, and call this one.
+    fn check_peer(&self, role: Role, greeting: &Greeting, expected: &str) -> Result<(), Refusal> {
+        let Greeting { cluster_name: name, cluster_id: id, node, target, .. } = greeting;
+        let Local { cluster_name: own_name, cluster_id: own_id, node: own_node, .. } = &self.local;
+        let refuse = |why, message: String| Err(Refusal::new(why, message));
+        if name != own_name {
+            let message = format!("node `{node}` belongs to cluster `{name}`, and this is a node of `{own_name}`");
+            return refuse(Why::ClusterNameMismatch, message);
+        }
+        if id != own_id {
+            let message = format!("node `{node}` of cluster `{name}` has cluster id `{id}`, and this node `{own_id}`");
             return refuse(Why::ClusterIdMismatch, message);
         }
-        if others().any(|other| other.node == *node && other.incarnation > greeting.incarnation) {
-            let message = format!("node `{node}` was started anew, and its new life is connected");
-            return refuse(Why::StaleIncarnation, message);
+        if node == own_node {
+            let message =
+                format!("the other node is `{node}` too: its address leads back here, or two nodes have one name");
+            return refuse(Why::OwnNode, message);
         }
-        if !settings.enabled {
-            return refuse(Why::LinkDisabled, format!("the link with `{name}` is disabled on this side"));
+        if **node != *expected {
+            let message = match role {
+                Role::Dialled => format!("the address belongs to node `{node}`, and should be that of `{expected}`"),
+                Role::Accepted => format!("node `{node}` called where `{expected}` was to"),
+            };
+            return refuse(Why::NodeMismatch, message);
         }
-        if packet_max < PACKET_MIN {
-            let message = format!("the remote takes packets of {packet_max} bytes; links need {PACKET_MIN} at least");
-            return refuse(Why::PacketSizeTooSmall, message);
-        }
-        if self.sources.len() >= NODES_MAX && !self.sources.iter().any(|source| source.node == *node) {
-            let message = format!("more than {NODES_MAX} nodes of cluster `{name}` have been seen");
-            return refuse(Why::TooManyConnections, message);
+        if role == Role::Accepted && target != own_node {
+            return refuse(Why::NodeMismatch, format!("node `{target}` was called, and this is `{own_node}`"));
         }
         Ok(())
     }
 
     fn greeting(&self, step: Step) -> Greeting {
-        let mut greeting = Greeting::new(step, &self.local, &self.settings.remote_cluster);
+        let mut greeting = Greeting::new(step, &self.local, self.settings.target());
         greeting.lanes = vec![
             (LANE_MESSAGES, self.messages.epoch()),
             (LANE_INTEREST, self.interest.epoch()),

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use crate::topic::{self, Filter};
 
 use super::marks::Version;
-use super::record::{Delta, Entries, Fault, Page};
+use super::record::{Delta, Entries, Entry, Fault, Page, Share};
+use super::shares::{self, Key, Members, Shares};
+use crate::router::SharedSubscription;
 
 /// What one node of the other side wants.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,7 @@ pub struct InterestIn {
     digest: u64,
     filters: BTreeSet<Filter>,
     except: BTreeSet<Filter>,
+    shares: Shares,
     /// Bytes of all their texts.
     bytes: usize,
     /// A snapshot of which pages are missing.
@@ -24,9 +27,17 @@ pub struct InterestIn {
 struct Coming {
     version: Version,
     next_page: u32,
-    filters: BTreeSet<Filter>,
+    /// In the order in which they came: a set made of them at once takes half the memory of one that grew.
+    filters: Vec<Filter>,
     except: BTreeSet<Filter>,
+    shares: Shares,
     bytes: usize,
+}
+
+/// An entry of an interest, checked.
+enum Piece {
+    Filter { filter: Filter, except: bool, removed: bool },
+    Share { key: Key, members: Members, removed: bool },
 }
 
 /// What changed when a version was taken up.
@@ -36,6 +47,10 @@ pub struct Changed {
     pub added: Vec<Filter>,
     /// Filters that are not wanted any more.
     pub removed: Vec<Filter>,
+    /// Shared subscriptions that are new, or have other members.
+    pub shared: Vec<SharedSubscription>,
+    /// Shared subscriptions that are gone.
+    pub unshared: Vec<Key>,
 }
 
 /// Why a piece of interest was not taken up.
@@ -47,6 +62,9 @@ pub enum InterestFault {
     /// A filter that is none.
     #[error("the remote wants `{0}`, which is not a topic filter")]
     Filter(String),
+    /// A shared subscription that is none.
+    #[error("the remote has a shared subscription of group `{0}`, which is no share name, or has no member")]
+    Share(String),
     /// More filters than a link takes.
     #[error(
         "the remote wants more than {FILTERS_MAX} filters or {BYTES_MAX} bytes of them; let it want fewer, wider ones"
@@ -82,22 +100,23 @@ impl InterestIn {
     /// What is wrong with it; the interest stays as it was.
     pub fn page(&mut self, page: Page<'_>) -> Result<Option<Changed>, InterestFault> {
         if page.page == 0 {
-            let (filters, except) = Default::default();
-            self.coming = Some(Coming { version: page.version, next_page: 0, filters, except, bytes: 0 });
+            let (filters, except, shares) = Default::default();
+            self.coming = Some(Coming { version: page.version, next_page: 0, filters, except, shares, bytes: 0 });
         }
         // A page without those before it: the sender finds by our heartbeats that we hold another version, and repeats.
         let Some(mut coming) = self.coming.take_if(|c| c.version == page.version && c.next_page == page.page) else {
             return Ok(None);
         };
-        each(page.entries, |filter, except, _| {
-            coming.bytes += filter.as_str().len();
-            if except {
-                coming.except.insert(filter)
-            } else {
-                coming.filters.insert(filter)
-            };
+        each(page.entries, |piece| {
+            coming.bytes += piece.len();
+            match piece {
+                Piece::Filter { filter, except: false, .. } => coming.filters.push(filter),
+                Piece::Filter { filter, except: true, .. } => drop(coming.except.insert(filter)),
+                Piece::Share { key, members, .. } => drop(coming.shares.insert(key, members)),
+            }
         })?;
-        if coming.filters.len() + coming.except.len() > FILTERS_MAX || coming.bytes > BYTES_MAX {
+        let count = coming.filters.len() + coming.except.len() + coming.shares.len();
+        if count > FILTERS_MAX || coming.bytes > BYTES_MAX {
             return Err(InterestFault::TooMany);
         }
         if !page.last {
@@ -105,19 +124,30 @@ impl InterestIn {
             self.coming = Some(coming);
             return Ok(None);
         }
-        let digest = sum(&coming.filters, false).wrapping_add(sum(&coming.except, true));
+        let shares = coming.shares.iter().map(|(key, members)| shares::digest_of(key, *members));
+        let filters: BTreeSet<Filter> = coming.filters.into_iter().collect();
+        let digest = sum(&filters, false).wrapping_add(sum(&coming.except, true));
+        let digest = shares.fold(digest, u64::wrapping_add);
         if digest != page.digest {
             return Err(InterestFault::Digest(page.version.number));
         }
         let changed = Changed {
-            added: coming.filters.difference(&self.filters).cloned().collect(),
-            removed: self.filters.difference(&coming.filters).cloned().collect(),
+            added: filters.difference(&self.filters).cloned().collect(),
+            removed: self.filters.difference(&filters).cloned().collect(),
+            shared: coming
+                .shares
+                .iter()
+                .filter(|(key, members)| self.shares.get(*key) != Some(*members))
+                .map(|(key, members)| shares::join(key, *members))
+                .collect(),
+            unshared: self.shares.keys().filter(|key| !coming.shares.contains_key(*key)).cloned().collect(),
         };
         *self = Self {
             version: page.version,
             digest,
-            filters: coming.filters,
+            filters,
             except: coming.except,
+            shares: coming.shares,
             bytes: coming.bytes,
             coming: None,
         };
@@ -133,31 +163,55 @@ impl InterestIn {
         if delta.version != next {
             return Ok(None);
         }
-        let mut entries = Vec::new();
-        each(delta.entries, |filter, except, removed| entries.push((filter, except, removed)))?;
-        let more = entries.iter().filter(|(_, _, removed)| !removed);
-        let (count, len) = more.fold((0, 0), |(count, len), (filter, _, _)| (count + 1, len + filter.as_str().len()));
-        if self.filters.len() + self.except.len() + count > FILTERS_MAX || self.bytes + len > BYTES_MAX {
+        let mut pieces = Vec::new();
+        each(delta.entries, |piece| pieces.push(piece))?;
+        let more = pieces.iter().filter(|piece| !piece.is_removed());
+        let (count, len) = more.fold((0, 0), |(count, len), piece| (count + 1, len + piece.len()));
+        if self.len() + self.except.len() + count > FILTERS_MAX || self.bytes + len > BYTES_MAX {
             return Err(InterestFault::TooMany);
         }
         let mut changed = Changed::default();
-        for (filter, except, removed) in entries {
-            let hash = digest_of(&filter, except);
-            let set = if except { &mut self.except } else { &mut self.filters };
-            let differs = if removed { set.remove(&filter) } else { set.insert(filter.clone()) };
-            if differs {
-                let len = filter.as_str().len();
-                self.bytes = if removed { self.bytes.saturating_sub(len) } else { self.bytes + len };
-                self.digest = if removed { self.digest.wrapping_sub(hash) } else { self.digest.wrapping_add(hash) };
-                match (except, removed) {
-                    (false, false) => changed.added.push(filter),
-                    (false, true) => changed.removed.push(filter),
-                    (true, false | true) => {}
-                }
-            }
-        }
+        pieces.into_iter().for_each(|piece| self.change(piece, &mut changed));
         self.version = delta.version;
         Ok(Some(changed))
+    }
+
+    fn change(&mut self, piece: Piece, changed: &mut Changed) {
+        let len = piece.len();
+        let (before, after) = match piece {
+            Piece::Filter { filter, except, removed } => {
+                let hash = digest_of(&filter, except);
+                let set = if except { &mut self.except } else { &mut self.filters };
+                let was = if removed { set.remove(&filter) } else { !set.insert(filter.clone()) };
+                match (was, removed, except) {
+                    (false, false, false) => changed.added.push(filter),
+                    (true, true, false) => changed.removed.push(filter),
+                    (true, false, false) | (false, true, false) | (_, _, true) => {}
+                }
+                (was.then_some(hash), (!removed).then_some(hash))
+            }
+            Piece::Share { key, removed: false, members } => {
+                let before = self.shares.insert(key.clone(), members);
+                if before != Some(members) {
+                    changed.shared.push(shares::join(&key, members));
+                }
+                let hash = |members| shares::digest_of(&key, members);
+                (before.map(hash), Some(hash(members)))
+            }
+            Piece::Share { key, removed: true, .. } => {
+                let before = self.shares.remove(&key).map(|members| shares::digest_of(&key, members));
+                if before.is_some() {
+                    changed.unshared.push(key);
+                }
+                (before, None)
+            }
+        };
+        self.digest = self.digest.wrapping_sub(before.unwrap_or(0)).wrapping_add(after.unwrap_or(0));
+        self.bytes = match (before.is_some(), after.is_some()) {
+            (false, true) => self.bytes + len,
+            (true, false) => self.bytes.saturating_sub(len),
+            (true, true) | (false, false) => self.bytes,
+        };
     }
 
     /// The version held.
@@ -179,17 +233,54 @@ impl InterestIn {
     pub fn except(&self) -> &BTreeSet<Filter> {
         &self.except
     }
+
+    /// The shared subscriptions held.
+    pub fn shares(&self) -> impl Iterator<Item = SharedSubscription> + '_ {
+        self.shares.iter().map(|(key, members)| shares::join(key, *members))
+    }
+
+    /// How many filters and shared subscriptions are held.
+    pub fn len(&self) -> usize {
+        self.filters.len() + self.shares.len()
+    }
+}
+
+// === impl Piece ===
+
+impl Piece {
+    /// Bytes of its texts.
+    fn len(&self) -> usize {
+        match self {
+            Self::Filter { filter, .. } => filter.as_str().len(),
+            Self::Share { key: (group, filter), .. } => group.len() + filter.as_str().len(),
+        }
+    }
+
+    fn is_removed(&self) -> bool {
+        match self {
+            Self::Filter { removed, .. } | Self::Share { removed, .. } => *removed,
+        }
+    }
 }
 
 fn sum(filters: &BTreeSet<Filter>, except: bool) -> u64 {
     filters.iter().fold(0, |sum, filter| sum.wrapping_add(digest_of(filter, except)))
 }
 
-fn each(mut entries: Entries<'_>, mut take: impl FnMut(Filter, bool, bool)) -> Result<(), InterestFault> {
+fn each(mut entries: Entries<'_>, mut take: impl FnMut(Piece)) -> Result<(), InterestFault> {
     while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let filter = Filter::parse(entry.filter, LEVELS_MAX).map_err(|_| InterestFault::Filter(entry.filter.into()))?;
-        take(filter, entry.except, entry.removed);
+        let Entry { filter, except, removed, share } = entry?;
+        let filter = Filter::parse(filter, LEVELS_MAX).map_err(|_| InterestFault::Filter(filter.into()))?;
+        take(match share {
+            None => Piece::Filter { filter, except, removed },
+            Some(Share { group, number, online, offline }) => {
+                let is_name = !group.is_empty() && !group.contains(['/', '+', '#', '\0']);
+                if !is_name || (!removed && online == 0 && offline == 0) {
+                    return Err(InterestFault::Share(group.into()));
+                }
+                Piece::Share { key: (group.into(), filter), members: Members { number, online, offline }, removed }
+            }
+        });
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! What this side wants: the minimal cover of its clients' filters, told as a snapshot and then as changes.
+//! What this side wants: the minimal cover of its clients' filters, for a peer also their shared subscriptions, told as a
+//! snapshot and then as changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::router::Change;
+use crate::router::{Change, SharedSubscription};
 use crate::topic::{Cover, Filter};
 
 use super::batch::{BATCH_MAX, HEAD};
@@ -10,16 +11,18 @@ use super::interest_in::digest_of;
 use super::marks::Version;
 use super::record::{self, Entry};
 use super::settings::Route;
+use super::shares::{self, Difference, Key, Members, SharesOut};
 
 /// What is wanted, and how much of it the other side was told.
 #[derive(Debug)]
 pub struct InterestOut {
-    /// Filters of what may be received at all.
-    receive: Vec<Filter>,
+    /// Filters of what may be received at all; none: everything.
+    receive: Option<Vec<Filter>>,
     /// The clients' filters, each within what may be received.
     cover: Cover,
     /// What is not wanted though the cover matches it.
     except: BTreeSet<Filter>,
+    shares: SharesOut,
     /// What differs from what was told: filter, and whether it is an exception; true if it came.
     untold: BTreeMap<(Filter, bool), bool>,
     /// The next thing to tell is everything.
@@ -28,6 +31,12 @@ pub struct InterestOut {
     version: Version,
     /// Digest of what was told last.
     digest: u64,
+}
+
+/// A change that is about to be told.
+enum Untold {
+    Filter { filter: Filter, except: bool, came: bool },
+    Share(Difference),
 }
 
 /// Changes that are told as such; beyond it a snapshot is shorter to keep.
@@ -40,11 +49,12 @@ const ENTRIES_MAX: usize = BATCH_MAX - HEAD - 64;
 
 impl InterestOut {
     /// What these filters of local clients come to within the routes, with nothing told yet.
-    pub fn new(routes: &[Route], filters: impl IntoIterator<Item = Filter>) -> Self {
+    pub fn new(routes: Option<&[Route]>, filters: impl IntoIterator<Item = Filter>) -> Self {
         let mut interest = Self {
-            receive: Vec::new(),
+            receive: None,
             cover: Cover::default(),
             except: BTreeSet::new(),
+            shares: SharesOut::default(),
             untold: BTreeMap::new(),
             untold_all: true,
             version: Version::default(),
@@ -60,15 +70,15 @@ impl InterestOut {
     }
 
     /// Other routes, or all filters anew. Only what differs is told, so nothing wanted is ever missing in between.
-    pub fn replace(&mut self, routes: &[Route], filters: impl IntoIterator<Item = Filter>) {
-        self.receive = distinct(routes);
+    pub fn replace(&mut self, routes: Option<&[Route]>, filters: impl IntoIterator<Item = Filter>) {
+        self.receive = routes.map(distinct);
         let mut cover = Cover::default();
         for filter in filters {
-            for part in within(&self.receive, &filter) {
+            for part in within(self.receive.as_deref(), &filter) {
                 cover.add(part);
             }
         }
-        let except = exceptions(routes);
+        let except = routes.map(exceptions).unwrap_or_default();
         let old: BTreeSet<Filter> = self.cover.iter().cloned().collect();
         let new: BTreeSet<Filter> = cover.iter().cloned().collect();
         self.cover = cover;
@@ -81,7 +91,7 @@ impl InterestOut {
 
     /// A filter of local clients came or went.
     pub fn change(&mut self, filter: &Filter, change: Change) {
-        let parts: Vec<Filter> = within(&self.receive, filter).collect();
+        let parts: Vec<Filter> = within(self.receive.as_deref(), filter).collect();
         for part in parts {
             let delta = match change {
                 Change::Added => self.cover.add(part),
@@ -92,6 +102,18 @@ impl InterestOut {
         }
     }
 
+    /// A shared subscription of local clients is so now.
+    pub fn share_changed(&mut self, share: &SharedSubscription) {
+        self.shares.change(share);
+        self.bound_untold();
+    }
+
+    /// All shared subscriptions of local clients anew. Only what differs is told.
+    pub fn shares_replaced(&mut self, shares: impl IntoIterator<Item = SharedSubscription>) {
+        self.shares.replace(shares);
+        self.bound_untold();
+    }
+
     /// The next thing to tell is everything: the other side does not hold what it was told.
     pub fn tell_all(&mut self) {
         self.untold_all = true;
@@ -100,7 +122,7 @@ impl InterestOut {
 
     /// True if something was not told.
     pub fn has_untold(&self) -> bool {
-        self.untold_all || !self.untold.is_empty()
+        self.untold_all || !self.untold.is_empty() || self.shares.untold() > 0
     }
 
     /// Tells it: records in order, each at most a batch. A change that needs several records is as many versions.
@@ -118,39 +140,41 @@ impl InterestOut {
         self.digest
     }
 
-    /// How many filters are wanted.
+    /// How many filters and shared subscriptions are wanted.
     pub fn len(&self) -> usize {
-        self.cover.len()
+        self.cover.len() + self.shares.len()
     }
 
     fn tell_snapshot(&mut self) -> Vec<Vec<u8>> {
         self.untold_all = false;
         self.untold.clear();
         self.version.number += 1;
-        let entries = || {
+        let shares = self.shares.tell_all();
+        let filters = || {
             let wanted = self.cover.iter().map(|filter| (filter, false));
             wanted.chain(self.except.iter().map(|filter| (filter, true)))
         };
-        self.digest = entries().fold(0, |sum: u64, (filter, except)| sum.wrapping_add(digest_of(filter, except)));
-        let mut pages: Vec<Vec<(&Filter, bool)>> = vec![Vec::new()];
+        let digests = filters().map(|(filter, except)| digest_of(filter, except));
+        let digests = digests.chain(shares.iter().map(|(key, members)| shares::digest_of(key, *members)));
+        self.digest = digests.fold(0, u64::wrapping_add);
+        let mut pages: Vec<Vec<Entry<'_>>> = vec![Vec::new()];
         let mut bytes = 0;
-        for (filter, except) in entries() {
-            let len = 3 + filter.as_str().len();
-            if bytes > 0 && bytes + len > ENTRIES_MAX {
+        let entries =
+            filters().map(plain_entry).chain(shares.iter().map(|(key, members)| share_entry(key, *members, false)));
+        for entry in entries {
+            if bytes > 0 && bytes + entry.len() > ENTRIES_MAX {
                 pages.push(Vec::new());
                 bytes = 0;
             }
-            bytes += len;
-            pages.last_mut().expect("there is always a page").push((filter, except));
+            bytes += entry.len();
+            pages.last_mut().expect("there is always a page").push(entry);
         }
         let last = pages.len() - 1;
-        let piece = |(index, page): (usize, Vec<(&Filter, bool)>)| {
+        let piece = |(index, page): (usize, Vec<Entry<'_>>)| {
             let mut out = Vec::new();
             let number = u32::try_from(index).expect("a snapshot has fewer than 2^32 pages");
             let at = record::begin_page(&mut out, self.version, self.digest, number, index == last);
-            for (filter, except) in page {
-                record::put_entry(&mut out, Entry { filter: filter.as_str(), except, removed: false });
-            }
+            page.into_iter().for_each(|entry| record::put_entry(&mut out, entry));
             record::end(&mut out, at);
             out
         };
@@ -159,25 +183,22 @@ impl InterestOut {
 
     fn tell_changes(&mut self) -> Vec<Vec<u8>> {
         let mut pieces = Vec::new();
-        let mut changes: Vec<_> = std::mem::take(&mut self.untold).into_iter().collect();
+        let plain = std::mem::take(&mut self.untold);
+        let plain = plain.into_iter().map(|((filter, except), came)| Untold::Filter { filter, except, came });
+        let mut changes: Vec<Untold> = plain.chain(self.shares.tell().into_iter().map(Untold::Share)).collect();
         // What came is told first: of two versions the earlier must not lack what both before and after have.
-        changes.sort_by_key(|(_, came)| !came);
-        let mut changes = changes.into_iter().peekable();
+        changes.sort_by_key(|change| change.is_gone());
+        let mut changes = changes.iter().peekable();
         while changes.peek().is_some() {
-            let (mut entries, mut bytes) = (Vec::new(), 0);
-            while let Some(((filter, except), came)) =
-                changes.next_if(|((filter, _), _)| bytes == 0 || bytes + 3 + filter.as_str().len() <= ENTRIES_MAX)
-            {
-                bytes += 3 + filter.as_str().len();
-                let digest = digest_of(&filter, except);
-                self.digest = if came { self.digest.wrapping_add(digest) } else { self.digest.wrapping_sub(digest) };
-                entries.push((filter, except, came));
-            }
             self.version.number += 1;
             let mut out = Vec::new();
             let at = record::begin_delta(&mut out, self.version);
-            for (filter, except, came) in &entries {
-                record::put_entry(&mut out, Entry { filter: filter.as_str(), except: *except, removed: !came });
+            let begin = out.len();
+            while let Some(change) =
+                changes.next_if(|change| out.len() == begin || out.len() - begin + change.entry().len() <= ENTRIES_MAX)
+            {
+                record::put_entry(&mut out, change.entry());
+                self.digest = change.digest(self.digest);
             }
             record::end(&mut out, at);
             pieces.push(out);
@@ -194,10 +215,52 @@ impl InterestOut {
         if self.untold.remove(&key).is_none() {
             self.untold.insert(key, came);
         }
-        if self.untold.len() > UNTOLD_MAX {
+        self.bound_untold();
+    }
+
+    fn bound_untold(&mut self) {
+        if self.untold.len() + self.shares.untold() > UNTOLD_MAX {
             self.tell_all();
         }
     }
+}
+
+// === impl Untold ===
+
+impl Untold {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Filter { came, .. } => !came,
+            Self::Share(difference) => difference.now.is_none(),
+        }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        match self {
+            Self::Filter { filter, except, came } => Entry { removed: !came, ..plain_entry((filter, *except)) },
+            Self::Share(Difference { key, now, .. }) => share_entry(key, now.unwrap_or_default(), now.is_none()),
+        }
+    }
+
+    /// The digest after this change.
+    fn digest(&self, before: u64) -> u64 {
+        match self {
+            Self::Filter { filter, except, came: true } => before.wrapping_add(digest_of(filter, *except)),
+            Self::Filter { filter, except, came: false } => before.wrapping_sub(digest_of(filter, *except)),
+            Self::Share(Difference { key, told, now }) => {
+                let hash = |members: &Option<Members>| members.map_or(0, |members| shares::digest_of(key, members));
+                before.wrapping_sub(hash(told)).wrapping_add(hash(now))
+            }
+        }
+    }
+}
+
+fn plain_entry((filter, except): (&Filter, bool)) -> Entry<'_> {
+    Entry { filter: filter.as_str(), except, removed: false, share: None }
+}
+
+fn share_entry((group, filter): &Key, members: Members, removed: bool) -> Entry<'_> {
+    Entry { filter: filter.as_str(), except: false, removed, share: Some(members.entry(group)) }
 }
 
 /// The filters of all routes, each once.
@@ -207,8 +270,10 @@ fn distinct(routes: &[Route]) -> Vec<Filter> {
 }
 
 /// The parts of a filter that may be received.
-fn within<'a>(receive: &'a [Filter], filter: &'a Filter) -> impl Iterator<Item = Filter> + 'a {
-    receive.iter().filter_map(move |allowed| allowed.intersect(filter))
+fn within<'a>(receive: Option<&'a [Filter]>, filter: &'a Filter) -> impl Iterator<Item = Filter> + 'a {
+    let whole = receive.is_none().then(|| filter.clone());
+    let parts = receive.unwrap_or_default().iter().filter_map(move |allowed| allowed.intersect(filter));
+    whole.into_iter().chain(parts)
 }
 
 /// The exceptions that hold whichever route admits a topic: those that no other route lets through.

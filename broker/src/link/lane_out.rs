@@ -21,7 +21,7 @@ pub struct LaneOut<S> {
     /// Marks that come before the next message.
     pub(super) marks: Marks,
     /// All marks that were ever put, for a receiver that forgot them.
-    marked: Marks,
+    pub(super) marked: Marks,
     spool: S,
     /// Place of the last sealed chunk.
     sealed: u64,
@@ -91,10 +91,13 @@ impl<S: Spool> LaneOut<S> {
         self.open.push_message(message, qos, now);
     }
 
-    /// What follows is routed by this version at least. The mark travels before the next message, or alone.
-    pub fn mark(&mut self, mark: &Mark) {
-        self.marks.put(mark);
-        self.marked.put(mark);
+    /// What follows from this shard is routed by this version at least. The mark travels before the next message, or
+    /// alone. One that was put already is nothing new.
+    pub fn mark(&mut self, shard: u8, mark: &Mark) {
+        if self.marked.get(shard, &mark.cluster, &mark.node) != mark.version {
+            self.marks.put(shard, mark);
+            self.marked.put(shard, mark);
+        }
     }
 
     /// Appends a record of at most this length that `write` writes.
@@ -250,9 +253,9 @@ impl<S: Spool> LaneOut<S> {
             return;
         }
         let marks = std::mem::take(&mut self.marks);
-        for mark in marks.iter() {
+        for (shard, mark) in marks.iter() {
             self.make_room(record::mark_len(&mark));
-            self.open.push_mark(&mark, now);
+            self.open.push_mark(shard, &mark, now);
         }
     }
 

@@ -12,7 +12,8 @@ pub struct Version {
     pub number: u64,
 }
 
-/// "From here on this lane is routed by at least this version of what that node of that cluster wants."
+/// "From here on what this shard put into this lane is routed by at least this version of what that node of that cluster
+/// wants."
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Id of the cluster whose interest it is.
@@ -23,31 +24,51 @@ pub struct Mark {
     pub version: Version,
 }
 
-/// The newest mark for each node of each cluster.
+/// The newest mark for each node of each cluster, as of each shard that routes.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    newest: BTreeMap<(Arc<str>, Arc<str>), Version>,
+    /// By cluster and node; at the index of a shard the version that it marked last, or the zero version.
+    newest: BTreeMap<(Arc<str>, Arc<str>), Vec<Version>>,
 }
 
 // === impl Marks ===
 
 impl Marks {
-    /// Takes a mark. Marks of one lane come in order: what comes later is newer, even if the node counts anew.
-    pub fn put(&mut self, mark: &Mark) {
-        self.newest.insert((mark.cluster.clone(), mark.node.clone()), mark.version);
+    /// Puts a mark of a shard in place of an earlier one for the same node.
+    pub fn put(&mut self, shard: u8, mark: &Mark) {
+        let versions = self.newest.entry((mark.cluster.clone(), mark.node.clone())).or_default();
+        let index = usize::from(shard);
+        if versions.len() <= index {
+            versions.resize(index + 1, Version::default());
+        }
+        versions[index] = mark.version;
     }
 
-    /// The newest version marked, or the zero version.
-    pub fn get(&self, cluster: &str, node: &str) -> Version {
-        self.newest.iter().find(|((c, n), _)| &**c == cluster && &**n == node).map(|(_, v)| *v).unwrap_or_default()
+    /// The newest version that this shard marked, or the zero version.
+    pub fn get(&self, shard: u8, cluster: &str, node: &str) -> Version {
+        let versions = self.versions(cluster, node);
+        versions.and_then(|versions| versions.get(usize::from(shard))).copied().unwrap_or_default()
     }
 
-    /// All, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = Mark> + '_ {
-        self.newest.iter().map(|((cluster, node), version)| Mark {
-            cluster: cluster.clone(),
-            node: node.clone(),
-            version: *version,
+    /// The newest version that each of so many shards has marked, or the zero version.
+    pub fn get_all(&self, shards: u8, cluster: &str, node: &str) -> Version {
+        let versions = self.versions(cluster, node).filter(|versions| versions.len() >= usize::from(shards));
+        let all = versions.and_then(|versions| versions.iter().take(usize::from(shards)).min());
+        all.copied().unwrap_or_default()
+    }
+
+    /// True if any shard has a mark for the same node.
+    pub fn knows(&self, mark: &Mark) -> bool {
+        self.newest.contains_key(&(mark.cluster.clone(), mark.node.clone()))
+    }
+
+    /// All with their shards, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, Mark)> + '_ {
+        self.newest.iter().flat_map(|((cluster, node), versions)| {
+            let marked = (0_u8..).zip(versions).filter(|(_, version)| **version != Version::default());
+            marked.map(|(shard, version)| {
+                (shard, Mark { cluster: cluster.clone(), node: node.clone(), version: *version })
+            })
         })
     }
 
@@ -64,5 +85,9 @@ impl Marks {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.newest.clear();
+    }
+
+    fn versions(&self, cluster: &str, node: &str) -> Option<&Vec<Version>> {
+        self.newest.iter().find(|((c, n), _)| &**c == cluster && &**n == node).map(|(_, versions)| versions)
     }
 }

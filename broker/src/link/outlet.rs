@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::{Qos, publish::Layout};
-use crate::router::Path;
+use crate::router::{Path, SharedSubscription};
 use crate::topic::Filter;
 
-use super::marks::Mark;
+use super::aside::Aside;
+use super::marks::{Mark, Marks};
 use super::refusal::Refusal;
 
 /// A connection of a link, named by its owner; a name is never used again while the link lives.
@@ -51,12 +53,19 @@ pub struct Forward<'a> {
     pub frame: &'a [u8],
     /// Where its parts are.
     pub layout: Layout,
+    /// Its QoS: that of the packet, unless the link by which it came has lowered it.
+    pub qos: Qos,
     /// The clusters that it passed; empty if it was published here.
     pub path: Path<'a>,
+    /// The shard that routed it.
+    pub shard: u8,
+    /// What a peer must know besides the packet; nothing for a link between clusters.
+    pub aside: Aside<'a>,
 }
 
-/// A message from the remote cluster, to be routed as one published here. It was checked, but for its topic: that is a
-/// valid name only if the route for it says so, as with what a client publishes.
+/// A message from the other side. From a cluster it is to be routed as one published here, from a peer to this node's own
+/// clients alone. It was checked, but for its topic: that is a valid name only if the route for it says so, as with what
+/// a client publishes.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
     /// A PUBLISH packet of version 5; its packet id means nothing.
@@ -65,8 +74,19 @@ pub struct Delivery<'a> {
     pub layout: Layout,
     /// The QoS it has here: that of the frame, lowered by the route's `maxQos`.
     pub qos: Qos,
-    /// The clusters that it passed; the last is the remote one.
+    /// The clusters that it passed. From a cluster: the last is that one. From a peer: as it came there.
     pub path: Path<'a>,
+    /// It comes from another node of this cluster.
+    pub from_peer: bool,
+    /// The node that sent it.
+    pub node: &'a Arc<str>,
+    /// The shard of that node that routed it.
+    pub shard: u8,
+    /// By which versions that node's shards routed when they came to this place of the lane; of messages of QoS 0 they
+    /// say nothing.
+    pub marks: &'a Marks,
+    /// What the peer told besides; nothing from another cluster.
+    pub aside: Aside<'a>,
 }
 
 /// What became of a message that was given to [`super::Link::forward`].
@@ -137,14 +157,21 @@ pub trait Outlet {
     /// True: it is (or the store is memory). False: [`super::Link::synced`] with this token follows.
     fn sync(&mut self, token: u64) -> bool;
 
-    /// Asks for a barrier behind all messages that any shard of this node routed before now and that are still on their
-    /// way to [`super::Link::forward`] of *this* link. True: there is none (a single shard). False:
-    /// [`super::Link::barrier_passed`] with this token follows.
-    fn barrier(&mut self, token: u64) -> bool;
-
-    /// This node routes by a newer version of the remote's interest: tell every *other* link of the node through
-    /// [`super::Link::routed`]. Never lost; order between marks of one cluster is kept.
+    /// This node routes by a newer version of the other side's interest: every shard of the node, this one too, puts the
+    /// mark into every lane of the node, this link's too, through the queues that its messages take, all at one point in
+    /// the order in which it routes. [`super::Link::marked`] is where it arrives. Never lost; the order of marks for one
+    /// node is kept.
     fn announce(&mut self, mark: &Mark);
+
+    /// Puts the peer's members of a shared subscription into the topic index, or in place of what stands there for the
+    /// same group and filter.
+    fn share(&mut self, share: &SharedSubscription);
+
+    /// Takes them out.
+    fn unshare(&mut self, group: &str, filter: &Filter);
+
+    /// A control message of the peer came. They may be lost, repeated and reordered.
+    fn control(&mut self, node: &Arc<str>, payload: &[u8]);
 
     /// The spool became full (true) or has room again (false), with policy `Backpressure`: while it is full, do not read
     /// publishers whose messages matched this link.

@@ -2,16 +2,20 @@
 
 use crate::codec::Qos;
 
-use super::batch::{Head, LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES, TOPIC_BEAT, TOPIC_HELLO, TOPIC_LANE};
+use super::aside::AsideBytes;
+use super::batch::{Head, LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
+use super::batch::{TOPIC_BEAT, TOPIC_CONTROL, TOPIC_HELLO, TOPIC_LANE};
 use super::connection::Phase;
 use super::heartbeat::Beat;
 use super::interest_in::{Changed, InterestFault};
 use super::lane_in::Offer;
-use super::marks::{Mark, Version};
+use super::marks::Mark;
 use super::outlet::{Conn, Delivery, DropReason, Incoming, Now, Outlet};
 use super::policy::Verdict;
 use super::record::{Record, Records};
 use super::refusal::{Refusal, Why};
+use super::settings::Scope;
+use super::source::Source;
 use super::spool::Spool;
 use super::state::Link;
 use super::syncing::Taken;
@@ -42,6 +46,9 @@ impl<S: Spool> Link<S> {
             self.greeted(out, conn, incoming.payload, now);
         } else if is(TOPIC_BEAT) && phase == Phase::Up {
             self.take_beat(out, conn, incoming.payload, now);
+        } else if is(TOPIC_CONTROL) && phase == Phase::Up && self.settings.is_peer() {
+            let node = self.connection(conn).map(|connection| connection.node.clone());
+            node.iter().for_each(|node| out.control(node, incoming.payload));
         } else if phase != Phase::Up {
             let message = "the handshake is not done, and this is no part of it";
             self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
@@ -106,20 +113,27 @@ impl<S: Spool> Link<S> {
         now: Now,
     ) -> bool {
         let mut records = Records::new(records);
+        let mut shard = 0;
         while let Some(record) = records.next() {
             let fault = match record {
-                Ok(Record::Message { path, frame, layout }) if lane != LANE_INTEREST => {
-                    self.take_message(out, path, frame, layout);
+                Ok(Record::Message { path, aside, frame, layout }) if lane != LANE_INTEREST => {
+                    self.take_message(out, source, shard, path, aside, frame, layout);
+                    continue;
+                }
+                Ok(Record::Shard(routed_by)) if lane != LANE_INTEREST => {
+                    shard = routed_by;
                     continue;
                 }
                 Ok(Record::Mark(mark)) if lane == LANE_MESSAGES => {
-                    self.take_mark(out, conn, source, &mark, now);
+                    self.take_mark(out, conn, source, shard, &mark, now);
                     continue;
                 }
                 Ok(Record::Page(page)) if lane == LANE_INTEREST => self.sources[source].interest.page(page),
                 Ok(Record::Delta(delta)) if lane == LANE_INTEREST => self.sources[source].interest.delta(delta),
                 Ok(Record::Unknown) => continue,
-                Ok(Record::Message { .. } | Record::Mark(_) | Record::Page(_) | Record::Delta(_)) => {
+                Ok(
+                    Record::Message { .. } | Record::Mark(_) | Record::Shard(_) | Record::Page(_) | Record::Delta(_),
+                ) => {
                     self.malformed("a record stands in a lane where it does not belong", now);
                     continue;
                 }
@@ -136,7 +150,12 @@ impl<S: Spool> Link<S> {
                     return false;
                 }
                 // The digest in our next heartbeat makes the other side send a snapshot.
-                Err(fault @ (InterestFault::Record(_) | InterestFault::Filter(_) | InterestFault::Digest(_))) => {
+                Err(
+                    fault @ (InterestFault::Record(_)
+                    | InterestFault::Filter(_)
+                    | InterestFault::Share(_)
+                    | InterestFault::Digest(_)),
+                ) => {
                     self.malformed(&fault.to_string(), now);
                 }
             }
@@ -144,11 +163,25 @@ impl<S: Spool> Link<S> {
         true
     }
 
-    fn take_message(&mut self, out: &mut impl Outlet, path: Path<'_>, frame: &[u8], layout: Layout) {
-        let drop = if path.contains(&self.local.cluster_id) {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a message's record, and where it stands")]
+    fn take_message(
+        &mut self,
+        out: &mut impl Outlet,
+        source: usize,
+        shard: u8,
+        path: Path<'_>,
+        aside: AsideBytes<'_>,
+        frame: &[u8],
+        layout: Layout,
+    ) {
+        let from_peer = self.settings.is_peer();
+        let drop = if !from_peer && path.contains(&self.local.cluster_id) {
             Err(DropReason::Loop)
-        } else if path.hops() + 1 > usize::from(self.settings.max_hops) {
+        } else if !from_peer && path.hops() + 1 > usize::from(self.settings.max_hops) {
             Err(DropReason::TooManyHops)
+        } else if !from_peer && !aside.is_empty() {
+            // Stamps and shared subscriptions are this cluster's own.
+            Err(DropReason::Malformed)
         } else if layout.expiry(frame) == Some(0) {
             Err(DropReason::Expired)
         } else if layout.alias() != 0 {
@@ -168,27 +201,32 @@ impl<S: Spool> Link<S> {
             }
         };
         self.counters.received += 1;
-        let whole = if path == Path::EMPTY {
-            &self.remote_path
-        } else {
-            self.scratch.clear();
-            self.scratch.extend_from_slice(path.bytes());
-            self.scratch.extend_from_slice(&self.remote_path);
-            &self.scratch
+        let whole = match self.settings.scope {
+            Scope::Peer(_) => path.bytes(),
+            Scope::Cluster if path == Path::EMPTY => &self.remote_path,
+            Scope::Cluster => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(path.bytes());
+                self.scratch.extend_from_slice(&self.remote_path);
+                &self.scratch
+            }
         };
         let Some(path) = Path::parse(whole) else { return };
-        out.deliver(&Delivery { frame, layout, qos, path });
+        let aside = aside.decode(&mut self.scratch_shares);
+        let Source { node, marks, .. } = &self.sources[source];
+        out.deliver(&Delivery { frame, layout, qos, path, from_peer, node, shard, marks, aside });
     }
 
-    fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, mark: &Mark, now: Now) {
+    fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, shard: u8, mark: &Mark, now: Now) {
         let is_ours = mark.cluster == self.local.cluster_id && mark.node == self.local.node;
-        let marks = &mut self.sources[source].marks;
-        if marks.len() < MARKS_MAX || marks.get(&mark.cluster, &mark.node) != Version::default() {
-            marks.put(mark);
+        let Source { marks, shards, .. } = &mut self.sources[source];
+        if marks.len() < MARKS_MAX || marks.knows(mark) {
+            marks.put(shard, mark);
         }
-        // The remote routes by what we want: a heartbeat proves by digest that it is what we meant.
+        // All shards of the node route by what we want: a heartbeat proves by digest that it is what we meant.
         if is_ours
             && mark.version == self.wanted.version()
+            && marks.get_all(*shards, &mark.cluster, &mark.node) == mark.version
             && let Some(connection) = self.connection(conn)
         {
             let number = connection.pulse.beat(now);
@@ -197,11 +235,7 @@ impl<S: Spool> Link<S> {
     }
 
     fn take_interest(&mut self, out: &mut impl Outlet, source: usize, changed: &Changed) {
-        let send = self.settings.send.as_deref();
-        self.served.add(out, &changed.added, send);
-        self.served.remove(out, &changed.removed, send);
-        let except = self.except();
-        self.sends.set_except(except);
+        self.serve(out, changed);
         let Some(cluster) = self.remote_id.clone() else { return };
         let source = &self.sources[source];
         self.syncing.applied(Mark { cluster, node: source.node.clone(), version: source.interest.version() });

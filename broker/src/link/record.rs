@@ -1,16 +1,21 @@
 //! The records of a batch: messages, marks, and pieces of interest.
 
+use crate::clock::Stamp;
 use crate::codec::{self, Version as Mqtt, frame, publish};
 use crate::router::Path;
 
+use super::aside::{self, Aside, AsideBytes};
 use super::marks::{Mark, Version};
+use super::settings::SHARDS_MAX;
 
-/// First byte of a message; bit 0: a path stands before the packet.
-pub const MESSAGE: u8 = 0x10;
-/// First byte of a message with a path.
-pub const MESSAGE_WITH_PATH: u8 = 0x11;
+/// First byte of a message, with the bits of what stands before the packet.
+const MESSAGE: u8 = 0x10;
+/// The last of these.
+const MESSAGE_LAST: u8 = 0x1f;
 /// First byte of a mark.
 const MARK: u8 = 0x20;
+/// First byte of the shard that routed what follows.
+const SHARD: u8 = 0x21;
 /// First byte of a page of a snapshot.
 const PAGE: u8 = 0x30;
 /// First byte of a delta.
@@ -20,7 +25,9 @@ const MAY_SKIP: u8 = 0x80;
 
 /// A filter that is *not* wanted, though another matches.
 const EXCEPT: u8 = 0x01;
-/// The entry takes its filter away.
+/// A shared subscription: its number, members and group follow the filter.
+const SHARED: u8 = 0x02;
+/// The entry takes its filter, or shared subscription, away.
 const REMOVED: u8 = 0x80;
 
 /// A record.
@@ -30,6 +37,8 @@ pub enum Record<'a> {
     Message {
         /// Clusters passed before the sender.
         path: Path<'a>,
+        /// What the sender says besides.
+        aside: AsideBytes<'a>,
         /// A PUBLISH of version 5.
         frame: &'a [u8],
         /// Its parts.
@@ -37,6 +46,8 @@ pub enum Record<'a> {
     },
     /// A mark.
     Mark(Mark),
+    /// The shard that routed the messages and marks that follow in this batch.
+    Shard(u8),
     /// Part of a snapshot of interest.
     Page(Page<'a>),
     /// A change of interest.
@@ -84,6 +95,21 @@ pub struct Entry<'a> {
     pub except: bool,
     /// It is taken away; in a delta only.
     pub removed: bool,
+    /// It is the filter of a shared subscription.
+    pub share: Option<Share<'a>>,
+}
+
+/// A shared subscription of an interest, but for its filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share<'a> {
+    /// The share name.
+    pub group: &'a str,
+    /// Its number at its node; with no meaning where it is taken away, as the members.
+    pub number: u32,
+    /// Members that are connected.
+    pub online: u32,
+    /// Members that are away.
+    pub offline: u32,
 }
 
 /// What cannot be read as records.
@@ -95,6 +121,9 @@ pub enum Fault {
     /// A record of a kind that must be known.
     #[error("a record is of a kind that must be known, and is not")]
     UnknownKind,
+    /// A shard that no node has.
+    #[error("shard {0} is named, and no node has more than {SHARDS_MAX}")]
+    Shard(u8),
     /// A message that is no PUBLISH.
     #[error("a message is not a PUBLISH: {}", .0.what)]
     Publish(codec::Error),
@@ -126,11 +155,10 @@ impl<'a> Records<'a> {
 
     fn read(&mut self, kind: u8) -> Result<Record<'a>, Fault> {
         match kind {
-            MESSAGE => self.message(Path::EMPTY),
-            MESSAGE_WITH_PATH => {
-                let len = u16::from_be_bytes(self.array()?);
-                let path = Path::parse(self.take(usize::from(len))?).ok_or(Fault::Text)?;
-                self.message(path)
+            MESSAGE..=MESSAGE_LAST => self.message(kind),
+            SHARD => {
+                let [shard] = self.array()?;
+                if shard < SHARDS_MAX { Ok(Record::Shard(shard)) } else { Err(Fault::Shard(shard)) }
             }
             MARK => {
                 let mut body = self.body()?;
@@ -155,14 +183,28 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn message(&mut self, path: Path<'a>) -> Result<Record<'a>, Fault> {
+    fn message(&mut self, bits: u8) -> Result<Record<'a>, Fault> {
+        let (mut path, mut aside) = (Path::EMPTY, AsideBytes::default());
+        if bits & aside::PATH != 0 {
+            let len = u16::from_be_bytes(self.array()?);
+            path = Path::parse(self.take(usize::from(len))?).ok_or(Fault::Text)?;
+        }
+        if bits & aside::STAMP != 0 {
+            let (time, node) = (u64::from_be_bytes(self.array()?), u64::from_be_bytes(self.array()?));
+            aside.stamp = Some(Stamp { time, node });
+        }
+        if bits & aside::SHARES != 0 {
+            let count = u32::from_be_bytes(self.array()?);
+            aside.shares = self.take((count as usize).saturating_mul(4))?;
+        }
+        aside.shares_only = bits & aside::SHARES_ONLY != 0;
         let total = match frame::peek(self.rest, frame::LARGEST).map_err(Fault::Publish)? {
             frame::Peek::Frame { total, .. } => total,
             frame::Peek::Partial => return Err(Fault::Truncated),
         };
         let frame = self.take(total)?;
         let layout = publish::layout(frame, Mqtt::V5).map_err(Fault::Publish)?;
-        Ok(Record::Message { path, frame, layout })
+        Ok(Record::Message { path, aside, frame, layout })
     }
 
     /// The body of a record that bears its length.
@@ -208,18 +250,65 @@ impl<'a> Entries<'a> {
     }
 
     fn read(reader: &mut Records<'a>) -> Result<Entry<'a>, Fault> {
-        let [options, high, low] = reader.array()?;
-        let text = reader.take(usize::from(u16::from_be_bytes([high, low])))?;
-        let filter = std::str::from_utf8(text).map_err(|_| Fault::Text)?;
-        Ok(Entry { filter, except: options & EXCEPT != 0, removed: options & REMOVED != 0 })
+        let [options] = reader.array()?;
+        let filter = Self::text(reader)?;
+        let share = if options & SHARED == 0 {
+            None
+        } else {
+            let mut number = || reader.array().map(u32::from_be_bytes);
+            let (number, online, offline) = (number()?, number()?, number()?);
+            Some(Share { group: Self::text(reader)?, number, online, offline })
+        };
+        Ok(Entry { filter, except: options & EXCEPT != 0, removed: options & REMOVED != 0, share })
+    }
+
+    fn text(reader: &mut Records<'a>) -> Result<&'a str, Fault> {
+        let len = u16::from_be_bytes(reader.array()?);
+        std::str::from_utf8(reader.take(usize::from(len))?).map_err(|_| Fault::Text)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry<'_> {
+    /// Bytes that it takes.
+    pub fn len(&self) -> usize {
+        3 + self.filter.len() + self.share.map_or(0, |share| 12 + 2 + share.group.len())
     }
 }
 
 // === writing ===
 
-/// Bytes of a mark's record.
+/// Bytes that say which shard routed what follows.
+pub const SHARD_LEN: usize = 2;
+
+/// Appends the shard that routed what follows.
+pub fn put_shard(out: &mut Vec<u8>, shard: u8) {
+    out.extend_from_slice(&[SHARD, shard]);
+}
+
+/// Appends what stands before the packet of a message.
+#[inline]
+pub fn put_message(out: &mut Vec<u8>, path: Path<'_>, aside: &Aside<'_>) {
+    let bits = aside.bits() | if path.bytes().is_empty() { 0 } else { aside::PATH };
+    out.push(MESSAGE | bits);
+    if bits != 0 {
+        put_before(out, path.bytes(), aside);
+    }
+}
+
+fn put_before(out: &mut Vec<u8>, path: &[u8], aside: &Aside<'_>) {
+    if !path.is_empty() {
+        let len = u16::try_from(path.len()).expect("a path has at most 255 clusters of 256 bytes, see `forward`");
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(path);
+    }
+    aside.put(out);
+}
+
+/// Bytes of a mark's record, with its shard.
 pub fn mark_len(mark: &Mark) -> usize {
-    1 + 4 + 16 + 2 + mark.cluster.len() + mark.node.len()
+    SHARD_LEN + 1 + 4 + 16 + 2 + mark.cluster.len() + mark.node.len()
 }
 
 /// Appends a mark. Names have at most 255 bytes, which the handshake and the configuration see to.
@@ -254,13 +343,15 @@ pub fn begin_delta(out: &mut Vec<u8>, version: Version) -> usize {
     at
 }
 
-/// Appends a filter to a page or delta.
+/// Appends a filter, or a shared subscription, to a page or delta.
 pub fn put_entry(out: &mut Vec<u8>, entry: Entry<'_>) {
-    let options = if entry.except { EXCEPT } else { 0 } | if entry.removed { REMOVED } else { 0 };
-    let len = u16::try_from(entry.filter.len()).expect("a filter has at most 65,535 bytes, or it would not parse");
-    out.push(options);
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(entry.filter.as_bytes());
+    let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+    out.push(bit(entry.except, EXCEPT) | bit(entry.share.is_some(), SHARED) | bit(entry.removed, REMOVED));
+    put_text(out, entry.filter);
+    if let Some(Share { group, number, online, offline }) = entry.share {
+        [number, online, offline].iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
+        put_text(out, group);
+    }
 }
 
 /// Writes the length of the record that began at this place.
@@ -272,6 +363,12 @@ pub fn end(out: &mut [u8], at: usize) {
 fn begin(out: &mut Vec<u8>) -> usize {
     out.extend_from_slice(&[0; 4]);
     out.len() - 4
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let len = u16::try_from(text.len()).expect("filters and share names have at most 65,535 bytes, or would not parse");
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn put_version(out: &mut Vec<u8>, version: Version) {

@@ -36,6 +36,12 @@ pub enum Why {
     InterestTooLarge = 14,
     /// The link was removed, or the node stops.
     LinkClosed = 15,
+    /// No node of the caller's name is in the cluster's list here.
+    UnknownNode = 16,
+    /// The node that answered (or was called) has another name than it should.
+    NodeMismatch = 17,
+    /// The other node is this node, or has its name.
+    OwnNode = 18,
 }
 
 /// A reason and what there is to say about this case.
@@ -50,7 +56,7 @@ pub struct Refusal {
 // === impl Why ===
 
 impl Why {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 18] = [
         Self::UnknownCluster,
         Self::ClusterNameMismatch,
         Self::ClusterIdMismatch,
@@ -66,6 +72,9 @@ impl Why {
         Self::BatchRefused,
         Self::InterestTooLarge,
         Self::LinkClosed,
+        Self::UnknownNode,
+        Self::NodeMismatch,
+        Self::OwnNode,
     ];
 
     /// The name in status, metrics and logs.
@@ -86,6 +95,9 @@ impl Why {
             Self::BatchRefused => "BatchRefused",
             Self::InterestTooLarge => "InterestTooLarge",
             Self::LinkClosed => "LinkClosed",
+            Self::UnknownNode => "UnknownNode",
+            Self::NodeMismatch => "NodeMismatch",
+            Self::OwnNode => "OwnNode",
         }
     }
 
@@ -101,7 +113,10 @@ impl Why {
             | Self::StaleIncarnation
             | Self::HandshakeTimeout
             | Self::HeartbeatLost
-            | Self::BatchRefused => 0x83,
+            | Self::BatchRefused
+            | Self::UnknownNode
+            | Self::NodeMismatch
+            | Self::OwnNode => 0x83,
             // Administrative action.
             Self::LinkDisabled | Self::LinkClosed => 0x98,
             // Packet too large.

@@ -7,12 +7,12 @@ use tombolo_broker_api::WhenFull;
 use crate::codec::Qos;
 use crate::router::{Destination, Origin, Path, may_pass};
 
-use super::batch::{LANE_INTEREST, LANE_MESSAGES, PUBLISH_MAX, TOPIC_LANE};
+use super::batch::{LANE_INTEREST, LANE_MESSAGES, PUBLISH_MAX, TOPIC_CONTROL, TOPIC_LANE};
 use super::chunk::message_len;
-use super::marks::Mark;
 use super::outlet::{Conn, DropReason, Forward, Now, Outlet, Taken};
 use super::policy::Verdict;
 use super::refusal::{Refusal, Why};
+use super::settings::Scope;
 use super::spool::Spool;
 use super::state::Link;
 
@@ -32,12 +32,18 @@ impl<S: Spool> Link<S> {
     /// Takes a message that a filter of the link matched. It is sent at the end of the turn, or later.
     pub fn forward(&mut self, message: &Forward<'_>, now: Now) -> Taken {
         let origin = if message.path == Path::EMPTY { Origin::Client } else { Origin::Link(message.path) };
-        let cluster = self.remote_id.as_deref().unwrap_or_default();
-        if !may_pass(Destination::Link { cluster, max_hops: self.settings.max_hops }, origin) {
+        let to = match self.settings.scope {
+            Scope::Cluster => Destination::Link {
+                cluster: self.remote_id.as_deref().unwrap_or_default(),
+                max_hops: self.settings.max_hops,
+            },
+            Scope::Peer(_) => Destination::Peer,
+        };
+        if !may_pass(to, origin) {
             return Taken::NotWanted;
         }
         let qos = match self.sends.judge(message.layout.topic(message.frame)) {
-            Verdict::Passes(highest) => highest.min(message.layout.qos()),
+            Verdict::Passes(highest) => highest.min(message.qos),
             Verdict::Refused | Verdict::Malformed => return Taken::NotWanted,
         };
         let len = message_len(message);
@@ -45,7 +51,7 @@ impl<S: Spool> Link<S> {
             Taken::Dropped(DropReason::Expired)
         } else if len + PUBLISH_MAX > self.packet_max() || len > MESSAGE_MAX {
             Taken::Dropped(DropReason::TooLarge)
-        } else if qos == Qos::AtMostOnce {
+        } else if qos == Qos::AtMostOnce && message.aside.stamp.is_none() {
             self.forward_lossy(message, len, now)
         } else {
             self.forward_spooled(message, qos, len as u64, now)
@@ -118,11 +124,6 @@ impl<S: Spool> Link<S> {
         self.dirty = true;
     }
 
-    /// This node routes by a newer version of what another cluster wants: the lane of messages will say so.
-    pub fn routed(&mut self, out: &mut impl Outlet, mark: &Mark) {
-        self.mark_behind_barrier(out, vec![mark.clone()]);
-    }
-
     /// What [`Outlet::sync`] was asked for with this token is durable, and all before it.
     pub fn synced(&mut self, out: &mut impl Outlet, token: u64) {
         while let Some(group) = self.syncing.done(token) {
@@ -135,27 +136,27 @@ impl<S: Spool> Link<S> {
                     out.acknowledge(batch.conn, batch.packet_id);
                 }
             }
-            if !group.applied.is_empty() {
-                group.applied.iter().for_each(|mark| out.announce(mark));
-                self.mark_behind_barrier(out, group.applied);
+            for mark in &group.applied {
+                if let Some(source) = self.source(&mark.node) {
+                    source.announced = mark.version;
+                }
+                out.announce(mark);
             }
         }
         self.dirty = true;
     }
 
-    /// The barrier with this token is passed, and all before it.
-    pub fn barrier_passed(&mut self, token: u64) {
-        while let Some(marks) = self.syncing.passed(token) {
-            marks.iter().for_each(|mark| self.messages.mark(mark));
+    /// Sends a control message to a peer; they may be lost, repeated and reordered. False if it was not sent: no connection
+    /// stands, its output is full, the message is larger than the peer takes, or the link is with a cluster.
+    pub fn control(&mut self, out: &mut impl Outlet, payload: &[u8]) -> bool {
+        let Some(active) = self.active.filter(|active| self.settings.is_peer() && out.has_room(*active)) else {
+            return false;
+        };
+        if payload.len() + PUBLISH_MAX > self.packet_max() {
+            return false;
         }
-        self.dirty = true;
-    }
-
-    fn mark_behind_barrier(&mut self, out: &mut impl Outlet, marks: Vec<Mark>) {
-        let token = self.syncing.barrier(marks);
-        if out.barrier(token) {
-            self.barrier_passed(token);
-        }
+        out.publish(active, TOPIC_CONTROL, None, payload);
+        true
     }
 
     /// The end of a turn: what gathered is made durable, sent, acknowledged.
@@ -167,7 +168,7 @@ impl<S: Spool> Link<S> {
             }
             self.sync(out);
             let sent = self.send(out, now);
-            // Marks may have come behind a barrier that was no wait, or the window may have room for what is open.
+            // What was made durable may leave room in the window for what is open.
             let more = self.messages.has_open() && self.messages.is_drained() && self.has_window();
             if !sent && !more {
                 break;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
 use super::interest_in::InterestIn;
 use super::lane_in::LaneIn;
-use super::marks::Marks;
+use super::marks::{Marks, Version};
 
 /// One node of the other side.
 #[derive(Clone, Debug)]
@@ -14,8 +14,12 @@ pub struct Source {
     pub node: Arc<str>,
     /// Its life, as it last said.
     pub incarnation: u64,
+    /// Its shards: a version is marked in its lane when all of them have marked it.
+    pub shards: u8,
     /// What it wants.
     pub interest: InterestIn,
+    /// The version of it that was announced last: durable, and routed by.
+    pub announced: Version,
     /// By which versions its lane of messages is routed.
     pub marks: Marks,
     lanes: [LaneIn; 3],
@@ -29,15 +33,19 @@ impl Source {
         Self {
             node,
             incarnation: 0,
+            shards: 1,
             interest: InterestIn::default(),
+            announced: Version::default(),
             marks: Marks::default(),
             lanes: Default::default(),
         }
     }
 
-    /// The node says which lanes it has. Of a lane that lives anew nothing was taken, and no mark holds.
-    pub fn greet(&mut self, incarnation: u64, lanes: &[(u8, u64)]) {
+    /// The node says how many shards and which lanes it has. Of a lane that lives anew nothing was taken, and no mark
+    /// holds.
+    pub fn greet(&mut self, incarnation: u64, shards: u8, lanes: &[(u8, u64)]) {
         self.incarnation = incarnation;
+        self.shards = shards;
         for (number, epoch) in lanes {
             let Some(lane) = self.lanes.get_mut(usize::from(*number)) else { continue };
             if lane.is_renewed(*epoch) && *number == LANE_MESSAGES {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::router::{Change, Path};
+use crate::router::{Change, Path, SharedSubscription};
 use crate::topic::Filter;
 
 use super::batch::{LANE_INTEREST, LANE_MESSAGES};
@@ -12,7 +12,7 @@ use super::heartbeat::{Pulse, Urge};
 use super::interest_out::InterestOut;
 use super::lane_out::LaneOut;
 use super::lossy::Lossy;
-use super::marks::Version;
+use super::marks::{Mark, Version};
 use super::outlet::{Conn, DropReason, Limits, Now, Outlet, Role};
 use super::policy::{Gate, Served};
 use super::refusal::{Refusal, Why};
@@ -21,7 +21,7 @@ use super::source::Source;
 use super::spool::{MemorySpool, Spool};
 use super::syncing::Syncing;
 
-/// A link with one remote cluster. See the module for how it is driven.
+/// A link with one remote cluster, or with one other node of this one. See the module for how it is driven.
 #[derive(Debug)]
 pub struct Link<S = MemorySpool> {
     pub(super) local: Local,
@@ -40,7 +40,7 @@ pub struct Link<S = MemorySpool> {
     pub(super) wanted: InterestOut,
     /// The version that was told when last nothing of the interest's lane was under way.
     pub(super) wanted_settled: Version,
-    /// The nodes of the remote cluster.
+    /// The nodes of the other side.
     pub(super) sources: Vec<Source>,
     pub(super) served: Served,
     /// What may leave.
@@ -55,6 +55,8 @@ pub struct Link<S = MemorySpool> {
     pub(super) dirty: bool,
     /// The path of the message being delivered.
     pub(super) scratch: Vec<u8>,
+    /// The numbers of shared subscriptions that it is for.
+    pub(super) scratch_shares: Vec<u32>,
 }
 
 /// Something that went wrong.
@@ -94,18 +96,19 @@ impl<S: Spool> Link<S> {
             messages,
             interest: LaneOut::new(LANE_INTEREST, MemorySpool::default()),
             lossy: Lossy::new(),
-            wanted: InterestOut::new(&settings.receive, filters),
+            wanted: InterestOut::new(settings.receives(), filters),
             wanted_settled: Version::default(),
             sources: Vec::new(),
             served: Served::default(),
             sends: Gate::new(settings.send.clone()),
-            receives: Gate::new(Some(settings.receive.clone())),
+            receives: Gate::new(settings.receives().map(<[_]>::to_vec)),
             syncing: Syncing::default(),
             counters: Counters::default(),
             last_error: None,
             held: false,
             dirty: false,
             scratch: Vec::new(),
+            scratch_shares: Vec::new(),
             local,
             settings,
         }
@@ -116,7 +119,7 @@ impl<S: Spool> Link<S> {
         &self.settings
     }
 
-    /// Takes other settings, for the same remote cluster. `filters`: what the clients of this node want now. Spool,
+    /// Takes other settings, for the same remote cluster or node. `filters`: what the clients of this node want now. Spool,
     /// interest and marks stay; connections stay unless the link is disabled or another cluster is pinned.
     pub fn configure(
         &mut self,
@@ -125,21 +128,17 @@ impl<S: Spool> Link<S> {
         filters: impl IntoIterator<Item = Filter>,
         now: Now,
     ) {
-        assert_eq!(settings.remote_cluster, self.settings.remote_cluster, "another remote is another link");
+        let remote = |settings: &Settings| (settings.scope.clone(), settings.remote_cluster.clone());
+        assert_eq!(remote(&settings), remote(&self.settings), "another remote is another link");
         if settings.send != self.settings.send {
-            let except = self.except();
-            // The new ones first, so that a filter in both never leaves the index.
-            for source in &self.sources {
-                self.served.add(out, source.interest.filters(), settings.send.as_deref());
-                self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
-            }
+            self.serve_within(out, settings.send.as_deref());
             self.sends = Gate::new(settings.send.clone());
-            self.sends.set_except(except);
+            self.sends.set_except(self.except());
         }
         if settings.receive != self.settings.receive {
-            self.receives = Gate::new(Some(settings.receive.clone()));
+            self.receives = Gate::new(settings.receives().map(<[_]>::to_vec));
         }
-        self.wanted.replace(&settings.receive, filters);
+        self.wanted.replace(settings.receives(), filters);
         self.connections.iter_mut().for_each(|connection| connection.pulse.set_interval(settings.heartbeat));
         let is_foreign = self.remote_id.is_some()
             && settings.remote_cluster_id.is_some()
@@ -162,8 +161,35 @@ impl<S: Spool> Link<S> {
 
     /// The log of changes overflowed: this is all that local clients want now.
     pub fn interest_replaced(&mut self, filters: impl IntoIterator<Item = Filter>) {
-        self.wanted.replace(&self.settings.receive, filters);
+        self.wanted.replace(self.settings.receives(), filters);
         self.dirty = true;
+    }
+
+    /// A shared subscription of this node's clients is so now; without a member it is gone. For peers alone.
+    pub fn share_changed(&mut self, share: &SharedSubscription) {
+        self.wanted.share_changed(share);
+        self.dirty = true;
+    }
+
+    /// These are all shared subscriptions of this node's clients. For peers alone.
+    pub fn shares_replaced(&mut self, shares: impl IntoIterator<Item = SharedSubscription>) {
+        self.wanted.shares_replaced(shares);
+        self.dirty = true;
+    }
+
+    /// A shard of this node routes by a newer version of what some node wants, of this link's other side or another's:
+    /// all that it routed before was given to [`forward`](Self::forward). See [`Outlet::announce`].
+    pub fn marked(&mut self, shard: u8, mark: &Mark) {
+        self.messages.mark(shard, mark);
+        self.dirty = true;
+    }
+
+    /// A lane was added to this node: announces once more by what it routes, so that the new one bears all marks.
+    pub fn announce(&self, out: &mut impl Outlet) {
+        let Some(cluster) = &self.remote_id else { return };
+        for source in self.sources.iter().filter(|source| source.announced != Version::default()) {
+            out.announce(&Mark { cluster: cluster.clone(), node: source.node.clone(), version: source.announced });
+        }
     }
 
     /// A connection stands: CONNECT and CONNACK are done, and its user may link.
@@ -262,9 +288,8 @@ impl<S: Spool> Link<S> {
     /// The link ends: closes its connections and takes the remote's filters out of the index. What is in the spool is lost.
     pub fn shut(&mut self, out: &mut impl Outlet, now: Now) {
         self.close_all(out, &Refusal::new(Why::LinkClosed, "the link was removed, or the node stops"), now);
-        for source in std::mem::take(&mut self.sources) {
-            self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
-        }
+        let gone = std::mem::take(&mut self.sources);
+        self.unserve(out, &gone);
     }
 
     /// Sends on the best connection: one that we dialled before one that was accepted, the newest of them. If that is

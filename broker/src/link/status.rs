@@ -3,6 +3,7 @@
 use tombolo_broker_api as api;
 
 use super::connection::{Connection, Phase};
+use super::marks::Version;
 use super::outlet::{Now, Role};
 use super::spool::Spool;
 use super::state::Link;
@@ -25,27 +26,77 @@ impl<S: Spool> Link<S> {
             accepted: up(Role::Accepted),
             round_trip_micros: active.and_then(|c| c.pulse.round_trip()).map(|time| time.as_micros() as u64),
             filters_wanted: self.wanted.len() as u64,
-            filters_served: self.served.len() as u64,
-            spool: api::SpoolStatus {
-                messages: self.messages.messages(),
-                bytes: self.messages.bytes(),
-                oldest_seconds: self.messages.oldest().map_or(0, |came| now.saturating_sub(came).as_secs()),
-            },
+            filters_served: self.served_len() as u64,
+            spool: self.spool_status(now),
             messages_sent: self.counters.sent,
             messages_received: self.counters.received,
             messages_repeated: self.counters.repeated,
             messages_dropped: self.counters.by_reason(),
-            last_error: self.last_error.as_ref().map(|trouble| api::LinkError {
-                reason: trouble.reason.clone(),
-                message: trouble.message.clone(),
-                unix_seconds: unix_seconds.saturating_sub(now.saturating_sub(trouble.at).as_secs()),
-            }),
+            last_error: self.last_error(now, unix_seconds),
         }
+    }
+
+    /// The state of a peer, as far as the link knows it: connected or not. `unix_seconds` as in [`status`](Self::status).
+    pub fn peer_status(&self, now: Now, unix_seconds: u64) -> api::PeerStatus {
+        let round_trip = self.active_connection().and_then(|connection| connection.pulse.round_trip());
+        api::PeerStatus {
+            node: self.settings.name.as_ref().into(),
+            state: if self.is_connected() { api::PeerState::Connected } else { api::PeerState::Unreachable },
+            ready: self.is_ready(now),
+            round_trip_micros: round_trip.map(|time| time.as_micros() as u64),
+            filters_told: self.wanted.len() as u64,
+            filters_held: self.served_len() as u64,
+            outbox: self.spool_status(now),
+            messages_sent: self.counters.sent,
+            messages_received: self.counters.received,
+            messages_dropped: self.counters.by_reason(),
+            last_error: self.last_error(now, unix_seconds),
+        }
+    }
+
+    fn spool_status(&self, now: Now) -> api::SpoolStatus {
+        api::SpoolStatus {
+            messages: self.messages.messages(),
+            bytes: self.messages.bytes(),
+            oldest_seconds: self.messages.oldest().map_or(0, |came| now.saturating_sub(came).as_secs()),
+        }
+    }
+
+    fn last_error(&self, now: Now, unix_seconds: u64) -> Option<api::LinkError> {
+        self.last_error.as_ref().map(|trouble| api::LinkError {
+            reason: trouble.reason.clone(),
+            message: trouble.message.clone(),
+            unix_seconds: unix_seconds.saturating_sub(now.saturating_sub(trouble.at).as_secs()),
+        })
     }
 
     /// A heartbeat crossed and came back lately, and both sides hold the same interest.
     pub fn is_ready(&self, now: Now) -> bool {
         self.is_in_sync() && self.active_connection().is_some_and(|connection| connection.pulse.is_steady(now))
+    }
+
+    /// The version of what we want by which every shard of the node at the other end of the connection in use routes, as
+    /// its lane says; the zero version while none stands.
+    pub fn settled(&self) -> Version {
+        let Some(connection) = self.active_connection() else { return Version::default() };
+        let source = self.sources.iter().find(|source| source.node == connection.node);
+        let marked = source.map(|source| source.marks.get_all(source.shards, &self.local.cluster_id, &self.local.node));
+        marked.unwrap_or_default()
+    }
+
+    /// The version of what we want that the other side was told last, or is being told.
+    pub fn told(&self) -> Version {
+        self.wanted.version()
+    }
+
+    /// Something that we want was not told yet: the next version, or a later one, will have it.
+    pub fn has_untold(&self) -> bool {
+        self.wanted.has_untold()
+    }
+
+    /// A connection stands, and its handshake is done.
+    pub fn is_connected(&self) -> bool {
+        self.active.is_some()
     }
 
     /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
@@ -56,14 +107,7 @@ impl<S: Spool> Link<S> {
 
     /// The remote routes by what we want now, by what it says of its lane.
     pub(super) fn is_marked(&self) -> bool {
-        let Some(connection) = self.active_connection() else { return false };
-        let marked = self
-            .sources
-            .iter()
-            .find(|source| source.node == connection.node)
-            .map(|source| source.marks.get(&self.local.cluster_id, &self.local.node))
-            .unwrap_or_default();
-        !self.wanted.has_untold() && marked == self.wanted.version()
+        self.is_connected() && !self.has_untold() && self.settled() == self.told()
     }
 
     fn state(&self) -> api::LinkState {

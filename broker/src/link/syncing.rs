@@ -1,4 +1,4 @@
-//! What waits until it is durable, and what waits until the queues of all shards were passed.
+//! What waits until it is durable.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -15,8 +15,6 @@ pub struct Syncing {
     gathered: Group,
     /// Asked for, oldest first.
     asked: VecDeque<(u64, Group)>,
-    /// Barriers asked for, oldest first, with the marks that follow them.
-    barriers: VecDeque<(u64, Vec<Mark>)>,
 }
 
 /// A batch that was taken.
@@ -82,18 +80,6 @@ impl Syncing {
     /// All syncs up to this one are done: what each was for, oldest first.
     pub fn done(&mut self, token: u64) -> Option<Group> {
         self.asked.pop_front_if(|(asked, _)| *asked <= token).map(|(_, group)| group)
-    }
-
-    /// The token of a barrier for marks.
-    pub fn barrier(&mut self, marks: Vec<Mark>) -> u64 {
-        self.tokens += 1;
-        self.barriers.push_back((self.tokens, marks));
-        self.tokens
-    }
-
-    /// All barriers up to this one are passed: the marks of the oldest that was waiting.
-    pub fn passed(&mut self, token: u64) -> Option<Vec<Mark>> {
-        self.barriers.pop_front_if(|(asked, _)| *asked <= token).map(|(_, marks)| marks)
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::Qos;
-use crate::link::Version as Interest;
 use crate::topic::{Cover, Filter};
 
-use super::node::path;
+use super::node::{Delivered, path};
 use super::trouble::SETTLES_IN;
 use super::world::World;
 
@@ -38,8 +36,9 @@ impl World {
         self.nodes.iter().all(|node| {
             node.up
                 && node.syncs.is_empty()
+                && node.shards.iter().all(|(marks, _)| marks.is_empty())
                 && node.links.iter().all(|side| {
-                    side.queue.is_empty()
+                    side.queues.iter().all(|(queue, _)| queue.is_empty())
                         && side.link.is_ready(self.now)
                         && side.link.messages.is_settled()
                         && side.link.interest.is_settled()
@@ -51,10 +50,7 @@ impl World {
     /// After each call: who is served for certain, and what is within its bounds.
     pub(super) fn observe(&mut self, node: usize) {
         let here = &mut self.nodes[node];
-        let own = format!("id-{node}");
-        for (index, side) in here.links.iter_mut().enumerate() {
-            let marked = side.link.sources.first().map(|source| source.marks.get(&own, "node-0"));
-            side.marked = marked.unwrap_or_default();
+        for (index, side) in here.links.iter().enumerate() {
             if side.link.is_marked() {
                 for session in here.subscribers.values_mut() {
                     session.established.insert(index);
@@ -72,30 +68,27 @@ impl World {
         }
     }
 
-    /// A message came: not to where it has been, not too far, and not by an older interest than its lane was marked with.
-    pub(super) fn check_delivery(
-        &mut self,
-        node: usize,
-        link: usize,
-        publication: usize,
-        routed_by: Interest,
-        bytes: &[u8],
-    ) {
+    /// A message came: not to where it has been, not too far, and not by an older interest than its shard had marked.
+    pub(super) fn check_delivery(&mut self, node: usize, link: usize, delivered: &Delivered) {
+        let Delivered { publication, routed_by, shard, .. } = *delivered;
         let message = &self.publications[publication];
-        let (own, first) = (format!("id-{node}"), format!("id-{}", message.node));
-        let path = path(bytes);
+        let own = self.plan.local(node, 1);
+        let first = self.plan.local(message.node, 1).cluster_id;
+        let path = path(&delivered.path);
         let ids: Vec<&[u8]> = path.ids().collect();
         let distinct: BTreeSet<&[u8]> = ids.iter().copied().collect();
-        let fine = !path.contains(&own)
+        let fine = !path.contains(&own.cluster_id)
             && ids.first() == Some(&first.as_bytes())
             && distinct.len() == ids.len()
             && path.hops() <= usize::from(self.plan.max_hops);
-        if !fine {
+        // A peer's path is that of the message where it entered the cluster.
+        if !(fine || self.plan.peers && ids.is_empty()) {
             self.fail(&format!("publication {publication} came to node {node} by {ids:?}"));
         }
-        let marked = self.nodes[node].links[link].marked;
-        if self.publications[publication].qos != Qos::AtMostOnce && routed_by < marked {
-            self.fail(&format!("publication {publication} was routed by {routed_by:?}, behind the mark {marked:?}"));
+        let marked = delivered.marks.get(shard, &own.cluster_id, &own.node);
+        if self.publications[publication].is_spooled() && routed_by < marked {
+            let link = format!("link {link} of node {node}");
+            self.fail(&format!("publication {publication} was routed by {routed_by:?}, behind {marked:?} on {link}"));
         }
     }
 
@@ -105,7 +98,7 @@ impl World {
         let Some(((last, way), before)) = log.split_last() else { return };
         let key = |publication: usize| {
             let message = &self.publications[publication];
-            (message.node, message.publisher, message.qos == Qos::AtMostOnce)
+            (message.node, message.publisher, message.is_spooled())
         };
         let same = before.iter().rev().find(|(got, by)| key(*got) == key(*last) && by == way);
         if let Some((earlier, _)) = same
@@ -117,6 +110,9 @@ impl World {
     }
 
     fn check_end(&mut self) {
+        if self.plan.peers {
+            self.check_sharing();
+        }
         for ((node, subscriber), expected) in self.expected.clone() {
             let log = &self.nodes[node].subscribers[&subscriber].log;
             let got: BTreeSet<usize> = log.iter().map(|(publication, _)| *publication).collect();
@@ -127,7 +123,7 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             let mut cover = Cover::default();
-            self.nodes[node].subscribers.values().for_each(|session| drop(cover.add(session.filter.clone())));
+            self.nodes[node].plain_filters().into_iter().for_each(|filter| drop(cover.add(filter)));
             let wanted: Vec<Filter> = cover.iter().cloned().collect();
             for side in &self.nodes[node].links {
                 let there = self.nodes[side.remote].links.iter().find(|back| back.remote == node);
@@ -148,7 +144,8 @@ impl World {
         let sides = self.nodes.iter().enumerate().flat_map(|(index, node)| {
             node.links.iter().map(move |side| {
                 let status = side.link.status(self.now, 0);
-                format!("\n  node {index} up {} queue {} {status:?}", node.up, side.queue.len())
+                let queued: usize = side.queues.iter().map(|(queue, _)| queue.len()).sum();
+                format!("\n  node {index} up {} queued {queued} {status:?}", node.up)
             })
         });
         sides.collect()

@@ -4,11 +4,13 @@
 //! `SCHEDULES=n` runs so many of each kind.
 
 mod checks;
+mod marks;
 mod network;
 mod node;
 mod plan;
 mod random;
 mod routing;
+mod sharing;
 mod store;
 mod trouble;
 mod world;
@@ -77,9 +79,9 @@ fn holds(name: &str, plan: &Plan, count: u64) {
 /// The first seed at which a broken rule is found.
 fn finds(sabotage: Sabotage, plan: Plan) {
     let plan = Plan { sabotage: Some(sabotage), ..plan };
-    let found = (0..2000).find(|seed| run(&plan, *seed).is_err());
-    println!("{sabotage:?} is found by seed {found:?}");
-    assert!(found.is_some(), "{sabotage:?} is not found");
+    let found = (0..2000).find_map(|seed| run(&plan, seed).err().map(|why| (seed, why)));
+    let Some((seed, why)) = found else { panic!("{sabotage:?} is not found") };
+    println!("{sabotage:?} is found by seed {seed}: {}", why.lines().last().unwrap_or_default());
 }
 
 #[test]
@@ -144,11 +146,40 @@ fn long_schedules_hold_too() {
 }
 
 #[test]
+fn nodes_of_a_cluster_agree_on_their_groups_and_lose_no_stamp() {
+    holds("two nodes", &Plan::cluster(2), 300);
+    holds("three nodes", &Plan::cluster(3), 300);
+    holds("four nodes, no trouble with nodes", &Plan { restarts: 0, ..Plan::cluster(4) }, 100);
+    for when_full in [WhenFull::DropOldest, WhenFull::Backpressure] {
+        let spool = Spool { max_bytes: ByteSize(900), max_age: Seconds(2), when_full, max_bytes_qos0: ByteSize(300) };
+        holds("three nodes with small outboxes", &Plan { spool, messages: 300, ..Plan::cluster(3) }, 60);
+    }
+}
+
+#[test]
+fn nodes_of_a_cluster_in_memory_go_on_without_those_that_died() {
+    let memory = Plan { durable: false, ..Plan::cluster(3) };
+    holds("three nodes in memory", &Plan { restarts: 0, cuts: 8, ..memory.clone() }, 200);
+    holds("three nodes in memory, deaths", &Plan { restarts: 4, ..memory }, 200);
+}
+
+#[test]
+fn two_lanes_of_a_node_say_the_same_of_each_message() {
+    // Many changes of interest among many messages, from as many shards as a node of the simulation may have.
+    let plan = Plan { shards: 5, subscriptions: 60, messages: 300, ..Plan::cluster(3) };
+    holds("marks of a cluster", &plan, 100);
+    let links = vec![(0, 1, Dials::Both), (1, 2, Dials::First), (2, 0, Dials::First)];
+    holds("marks of a ring", &Plan { clusters: 3, links, peers: false, ..plan }, 100);
+}
+
+#[test]
 fn broken_rules_are_found() {
     let crashes = Plan { restarts: 4, ..Plan::pair() };
     finds(Sabotage::DurableTooEarly, crashes.clone());
     finds(Sabotage::ForgetTaken, crashes);
     finds(Sabotage::ResendWithHole, Plan::pair());
-    finds(Sabotage::BarrierTooEarly, Plan::pair());
+    finds(Sabotage::MarkTooEarly, Plan::pair());
+    finds(Sabotage::MarkOfOneShard, Plan::pair());
+    finds(Sabotage::MarkBehindBarrier, Plan::cluster(3));
     finds(Sabotage::ForgetInterest, Plan::pair());
 }

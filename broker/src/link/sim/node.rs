@@ -1,14 +1,16 @@
-//! A node of the simulation: a small router with sessions, a queue towards each link, and the links.
+//! A node of the simulation: shards that route, sessions, a queue from each shard to each link, and the links.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::codec::{Qos, Version, publish};
 use crate::link::backoff::Dialling;
 use crate::link::marks::{Mark, Version as Interest};
-use crate::link::{Conn, Delivery, Link, Outlet, Refusal};
-use crate::router::Path;
+use crate::link::{Aside, Conn, Delivery, Link, Marks, Outlet, Refusal};
+use crate::router::{Path, SharedSubscription};
 use crate::topic::Filter;
 
 use super::routing::Got;
@@ -22,8 +24,12 @@ pub struct Node {
     pub life: u64,
     /// Its links.
     pub links: Vec<Side>,
+    /// For each of its shards the marks that it has not heard of, and when the last of them arrives.
+    pub shards: Vec<(VecDeque<Mark>, Duration)>,
     /// Its subscribers.
     pub subscribers: BTreeMap<usize, Subscriber>,
+    /// Publications that came from peers, with the node that sent each.
+    pub arrivals: Vec<(usize, usize)>,
     /// What is durable.
     pub durable: Kept,
     /// Syncs under way: when done, link, token, and what is durable then.
@@ -42,16 +48,16 @@ pub struct Side {
     pub link: Link<SimSpool>,
     /// The remote's filters in the topic index.
     pub routes: BTreeSet<Filter>,
-    /// Messages and barriers on their way from other shards.
-    pub queue: VecDeque<Queued>,
-    /// When the last of them arrives.
-    pub queue_last: Duration,
+    /// The remote's shared subscriptions there.
+    pub shares: BTreeMap<(Arc<str>, Filter), SharedSubscription>,
+    /// For each shard the messages and marks on their way from it, and when the last of them arrives.
+    pub queues: Vec<(VecDeque<Queued>, Duration)>,
+    /// Marks of so many shards that have arrived, where marks wait for each other.
+    pub gathered: Vec<(Mark, usize)>,
     /// When and whom to dial, if this side dials.
     pub dialling: Option<(Dialling, Duration)>,
     /// Publishers are held.
     pub pressure: bool,
-    /// The remote's newest mark for this node's interest when the last call was over.
-    pub marked: Interest,
 }
 
 /// What is on the way from one shard to a link's.
@@ -67,11 +73,22 @@ pub enum Queued {
         version: Version,
         /// Its path.
         path: Vec<u8>,
+        /// What a peer is told besides.
+        beside: Beside,
     },
-    /// A barrier.
-    Barrier(u64),
-    /// Another link of the node routes by a newer version.
-    Routed(Mark),
+    /// From here on the shard routes by a newer version.
+    Mark(Mark),
+}
+
+/// What a peer is told of a message besides the packet, kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Its stamp.
+    pub stamp: Option<Stamp>,
+    /// Shared subscriptions that it is for.
+    pub shares: Vec<u32>,
+    /// It is for them alone.
+    pub shares_only: bool,
 }
 
 /// A session that lives as long as it is subscribed.
@@ -79,6 +96,8 @@ pub enum Queued {
 pub struct Subscriber {
     /// What it subscribed to.
     pub filter: Filter,
+    /// The group that it shares it with.
+    pub group: Option<Arc<str>>,
     /// Publications that it got, in order.
     pub log: Vec<Got>,
     /// Links over which the remote is known to route what it wants.
@@ -98,6 +117,8 @@ pub struct Publication {
     pub qos: Qos,
     /// Its topic.
     pub topic: &'static str,
+    /// It is retained, from this moment on.
+    pub stamp: Option<Stamp>,
     /// Links that do not have it yet.
     pub waiting: usize,
     /// The publisher was told that the broker has it.
@@ -116,9 +137,7 @@ pub enum Action {
     Deliver(Delivered),
     /// A sync.
     Sync(u64),
-    /// A barrier.
-    Barrier(u64),
-    /// A mark for the other links.
+    /// A mark for all lanes.
     Announce(Mark),
 }
 
@@ -132,8 +151,12 @@ pub struct Delivered {
     pub qos: Qos,
     /// Its path.
     pub path: Vec<u8>,
-    /// The packet.
-    pub frame: Vec<u8>,
+    /// The shard that routed it.
+    pub shard: u8,
+    /// All marks of its lane so far.
+    pub marks: Marks,
+    /// What the peer told besides.
+    pub beside: Beside,
 }
 
 /// The outlet of one call: collects what is asked, and changes the index at once.
@@ -141,25 +164,38 @@ pub struct Calls<'a> {
     /// What was asked for, in order.
     pub actions: Vec<Action>,
     routes: &'a mut BTreeSet<Filter>,
+    shares: &'a mut BTreeMap<(Arc<str>, Filter), SharedSubscription>,
     pressure: &'a mut bool,
     durable: bool,
-    shards: bool,
 }
 
 // === impl Side ===
 
 impl Side {
-    /// Calls the link, and says what it asked for. `durable`: syncs take time. `shards`: barriers do.
-    pub fn call(
-        &mut self,
-        durable: bool,
-        shards: bool,
-        call: impl FnOnce(&mut Link<SimSpool>, &mut Calls<'_>),
-    ) -> Vec<Action> {
-        let (routes, pressure) = (&mut self.routes, &mut self.pressure);
-        let mut calls = Calls { actions: Vec::new(), routes, pressure, durable, shards };
+    /// Calls the link, and says what it asked for. `durable`: syncs take time.
+    pub fn call(&mut self, durable: bool, call: impl FnOnce(&mut Link<SimSpool>, &mut Calls<'_>)) -> Vec<Action> {
+        let (routes, shares, pressure) = (&mut self.routes, &mut self.shares, &mut self.pressure);
+        let mut calls = Calls { actions: Vec::new(), routes, shares, pressure, durable };
         call(&mut self.link, &mut calls);
         calls.actions
+    }
+}
+
+// === impl Publication ===
+
+impl Publication {
+    /// It goes through the spool: it is not lost while a connection breaks.
+    pub fn is_spooled(&self) -> bool {
+        self.qos != Qos::AtMostOnce || self.stamp.is_some()
+    }
+}
+
+// === impl Beside ===
+
+impl Beside {
+    /// As a link takes it.
+    pub fn aside(&self) -> Aside<'_> {
+        Aside { stamp: self.stamp, shares: &self.shares, shares_only: self.shares_only }
     }
 }
 
@@ -183,10 +219,18 @@ impl Outlet for Calls<'_> {
     }
 
     fn deliver(&mut self, message: &Delivery<'_>) {
-        let (frame, layout) = (message.frame.to_vec(), message.layout);
-        let (publication, routed_by) = unpack(layout.payload(&frame));
-        let path = message.path.bytes().to_vec();
-        self.actions.push(Action::Deliver(Delivered { publication, routed_by, qos: message.qos, path, frame }));
+        let Delivery { frame, layout, qos, path, shard, marks, aside, .. } = *message;
+        let (publication, routed_by) = unpack(layout.payload(frame));
+        let Aside { stamp, shares, shares_only } = aside;
+        self.actions.push(Action::Deliver(Delivered {
+            publication,
+            routed_by,
+            qos,
+            path: path.bytes().to_vec(),
+            shard,
+            marks: marks.clone(),
+            beside: Beside { stamp, shares: shares.to_vec(), shares_only },
+        }));
     }
 
     fn subscribe(&mut self, filter: &Filter) {
@@ -202,12 +246,17 @@ impl Outlet for Calls<'_> {
         !self.durable
     }
 
-    fn barrier(&mut self, token: u64) -> bool {
-        if self.shards {
-            self.actions.push(Action::Barrier(token));
-        }
-        !self.shards
+    fn share(&mut self, share: &SharedSubscription) {
+        assert!(!share.is_empty(), "{share:?} has no member");
+        self.shares.insert((share.group.clone(), share.filter.clone()), share.clone());
     }
+
+    fn unshare(&mut self, group: &str, filter: &Filter) {
+        let gone = self.shares.remove(&(group.into(), filter.clone()));
+        assert!(gone.is_some(), "`{group}` with `{}` is removed, and was not in the index", filter.as_str());
+    }
+
+    fn control(&mut self, _node: &Arc<str>, _payload: &[u8]) {}
 
     fn announce(&mut self, mark: &Mark) {
         self.actions.push(Action::Announce(mark.clone()));

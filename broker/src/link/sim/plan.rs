@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use tombolo_broker_api as api;
 
-use crate::link::{Local, Route, Settings};
+use crate::link::{Local, Route, Scope, Settings};
 use crate::topic::Filter;
 
 /// A schedule's ingredients; the seed does the rest.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Number of clusters, of one node each.
+    /// Number of clusters, of one node each; or of nodes of one cluster.
     pub clusters: usize,
+    /// They are nodes of one cluster.
+    pub peers: bool,
+    /// Shards of a node, at most.
+    pub shards: u8,
     /// Pairs of clusters that are linked, and who dials: the first, or both.
     pub links: Vec<(usize, usize, Dials)>,
     /// Links that a message may cross.
@@ -58,8 +62,12 @@ pub enum Sabotage {
     ForgetTaken,
     /// A batch is lost on the way, and the next one says that there was none.
     ResendWithHole,
-    /// Barriers pass before the messages they stand behind.
-    BarrierTooEarly,
+    /// Marks overtake the messages that they stand behind.
+    MarkTooEarly,
+    /// The mark of one shard counts for all.
+    MarkOfOneShard,
+    /// Marks wait for those of the other shards, and then count for all from there on.
+    MarkBehindBarrier,
     /// Interest is forgotten when the last connection breaks.
     ForgetInterest,
 }
@@ -77,6 +85,8 @@ impl Plan {
     pub fn pair() -> Self {
         Self {
             clusters: 2,
+            peers: false,
+            shards: 3,
             links: vec![(0, 1, Dials::Both)],
             max_hops: 1,
             active: Duration::from_secs(8),
@@ -93,22 +103,40 @@ impl Plan {
         }
     }
 
-    /// True if nothing may be lost: the spools are large, and what dies has a disk.
-    pub fn is_lossless(&self) -> bool {
-        self.spool == api::Spool::default() && (self.durable || self.restarts == 0)
+    /// Nodes of one cluster, each connected with each other, the first of a pair dialling, with all kinds of trouble.
+    pub fn cluster(nodes: usize) -> Self {
+        let pairs = (0..nodes).flat_map(|first| (first + 1..nodes).map(move |second| (first, second, Dials::First)));
+        Self { clusters: nodes, peers: true, links: pairs.collect(), ..Self::pair() }
     }
 
-    /// Bytes that a spool may hold beyond its bound: a message that came when it was not quite full.
+    /// True if what is durable outlives every death: lanes and marks go on where they were.
+    pub fn remembers(&self) -> bool {
+        self.durable || self.restarts == 0
+    }
+
+    /// True if nothing may be lost: the spools are large, and what dies has a disk.
+    pub fn is_lossless(&self) -> bool {
+        self.spool == api::Spool::default() && self.remembers()
+    }
+
+    /// Bytes that a spool may hold beyond its bound: a message that came when it was not quite full, and marks.
     pub fn overrun(&self) -> u64 {
+        let marks = 100 * u64::from(self.shards);
         match self.spool.when_full {
-            api::WhenFull::DropOldest | api::WhenFull::DropNewest => 600,
-            api::WhenFull::Backpressure => 4000,
+            api::WhenFull::DropOldest | api::WhenFull::DropNewest => 600 + marks,
+            api::WhenFull::Backpressure => 4000 + marks,
         }
     }
 
     /// The settings of a link of this plan, before any reconfiguration.
     pub fn settings(&self, local: usize, remote: usize) -> Settings {
+        if self.peers {
+            let (node, three_seconds) = (format!("node-{remote}"), Duration::from_secs(3));
+            let settings = Settings::peer(&node, &self.local(local, 1), self.spool.clone(), three_seconds);
+            return Settings { window: 4, ..settings };
+        }
         Settings {
+            scope: Scope::Cluster,
             name: format!("{local}-{remote}").into(),
             remote_cluster: format!("cluster-{remote}").into(),
             remote_cluster_id: None,
@@ -122,13 +150,23 @@ impl Plan {
         }
     }
 
+    /// How many shards a node has in one of its lives: not always the same.
+    pub fn shards_of(&self, cluster: usize, life: u64) -> u8 {
+        1 + ((cluster as u64 + life) % u64::from(self.shards)) as u8
+    }
+
     /// Who a node is in one of its lives.
     pub fn local(&self, cluster: usize, life: u64) -> Local {
+        let (name, id, node) = if self.peers { (0, 0, cluster) } else { (cluster, cluster, 0) };
         Local {
-            cluster_name: format!("cluster-{cluster}").into(),
-            cluster_id: format!("id-{cluster}").into(),
-            node: "node-0".into(),
+            cluster_name: format!("cluster-{name}").into(),
+            cluster_id: format!("id-{id}").into(),
+            node: format!("node-{node}").into(),
             incarnation: life,
+            shards: match self.sabotage {
+                Some(Sabotage::MarkOfOneShard) => 1,
+                Some(_) | None => self.shards_of(cluster, life),
+            },
         }
     }
 }

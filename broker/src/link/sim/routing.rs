@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::codec::{Qos, Version};
 use crate::router::{Destination, Origin, Path, may_pass};
 
-use super::node::{Delivered, Publication, Queued, pack, path};
+use super::node::{Beside, Delivered, Publication, Queued, pack, path};
 use super::plan::TOPICS;
 use super::store::Kept;
 use super::world::{Event, World};
@@ -36,16 +37,29 @@ impl World {
         let before = self.publications.iter().filter(|p| (p.node, p.publisher) == (node, publisher)).count();
         let publication = self.publications.len();
         let sequence = before as u32;
-        let message = Publication { node, publisher, sequence, qos, topic, waiting: 0, acknowledged: false };
+        let stamped = self.plan.peers && publication.is_multiple_of(3);
+        let stamp = stamped.then_some(Stamp { time: publication as u64, node: node as u64 });
+        let message = Publication { node, publisher, sequence, qos, topic, stamp, waiting: 0, acknowledged: false };
         self.publications.push(message.clone());
         let version = if publication % 4 == 1 { Version::V4 } else { Version::V5 };
         let mut waiting = 0;
+        let mut shares = self.choose_members(node, publication);
+        let shard = publisher % self.nodes[node].shards.len();
         for link in 0..self.nodes[node].links.len() {
             let side = &self.nodes[node].links[link];
-            if side.routes.iter().any(|filter| filter.matches(topic)) {
+            let shares = shares.remove(&link).unwrap_or_default();
+            let is_wanted = side.routes.iter().any(|filter| filter.matches(topic));
+            if is_wanted || stamped || !shares.is_empty() {
+                let remote = side.remote;
                 let frame = pack(publication, &message, self.routed_by(node, link), version, self.plan.burst > 1);
-                waiting += usize::from(qos != Qos::AtMostOnce);
-                self.enqueue(node, link, Queued::Message { publication, frame, version, path: Vec::new() });
+                waiting += usize::from(message.is_spooled());
+                let beside = Beside { stamp, shares, shares_only: false };
+                self.sent_beside(publication, node, link, &beside);
+                if self.plan.peers && self.plan.is_lossless() && message.is_spooled() {
+                    self.expected_arrivals.insert((remote, publication));
+                }
+                let path = Vec::new();
+                self.enqueue(node, link, shard, Queued::Message { publication, frame, version, path, beside });
             }
         }
         self.publications[publication].waiting = waiting;
@@ -57,7 +71,7 @@ impl World {
     }
 
     /// The version of the remote's interest by which a link routes now.
-    fn routed_by(&self, node: usize, link: usize) -> crate::link::Version {
+    pub(super) fn routed_by(&self, node: usize, link: usize) -> crate::link::Version {
         let sources = &self.nodes[node].links[link].link.sources;
         sources.first().map(|source| source.interest.version()).unwrap_or_default()
     }
@@ -65,7 +79,7 @@ impl World {
     /// Who must get a publication: whom the remote of its node is known to serve.
     fn expect(&mut self, publication: usize) {
         let message = &self.publications[publication];
-        if message.qos == Qos::AtMostOnce || !self.plan.is_lossless() {
+        if !message.is_spooled() || !self.plan.is_lossless() {
             return;
         }
         for side in &self.nodes[message.node].links {
@@ -74,11 +88,13 @@ impl World {
             let settings = remote.links[back].link.settings();
             let leaves =
                 side.link.settings().send.as_ref().is_none_or(|send| send.iter().any(|r| r.admits(message.topic)));
-            if !leaves || !settings.receive.iter().any(|route| route.admits(message.topic)) {
+            let enters = settings.is_peer() || settings.receive.iter().any(|route| route.admits(message.topic));
+            if !leaves || !enters {
                 continue;
             }
             for (subscriber, session) in &remote.subscribers {
-                if session.established.contains(&back) && session.filter.matches(message.topic) {
+                let is_served = session.group.is_none() && session.established.contains(&back);
+                if is_served && session.filter.matches(message.topic) {
                     self.expected.entry((side.remote, *subscriber)).or_default().insert(publication);
                 }
             }
@@ -87,12 +103,17 @@ impl World {
 
     /// A message came over a link.
     pub(super) fn deliver(&mut self, node: usize, link: usize, message: Delivered) {
-        let Delivered { publication, routed_by, qos, path: bytes, frame } = message;
+        self.check_delivery(node, link, &message);
+        self.check_marks(node, link, &message);
+        if self.plan.peers {
+            self.check_beside(node, link, &message);
+            self.deliver_to_groups(node, link, &message);
+        }
+        let Delivered { publication, qos, path: bytes, beside, .. } = message;
         let told = self.publications[publication].clone();
-        self.check_delivery(node, link, publication, routed_by, &bytes);
         let mut got = Vec::new();
         for (subscriber, session) in &mut self.nodes[node].subscribers {
-            if session.filter.matches(told.topic) {
+            if session.group.is_none() && !beside.shares_only && session.filter.matches(told.topic) {
                 session.log.push((publication, bytes.clone()));
                 got.push(*subscriber);
             }
@@ -101,55 +122,64 @@ impl World {
         for subscriber in got {
             self.check_log(node, subscriber);
         }
+        if self.plan.peers {
+            return;
+        }
         for other in (0..self.nodes[node].links.len()).filter(|other| *other != link) {
             let side = &self.nodes[node].links[other];
             let cluster = side.link.remote_id.clone().unwrap_or_else(|| "".into());
             let to = Destination::Link { cluster: &cluster, max_hops: self.plan.max_hops };
             if may_pass(to, Origin::Link(path(&bytes))) && side.routes.iter().any(|filter| filter.matches(told.topic)) {
                 assert_eq!(qos, told.qos, "no route of a transit plan lowers the QoS");
-                let _ = &frame;
                 let frame = pack(publication, &told, self.routed_by(node, other), Version::V5, false);
-                let path = bytes.clone();
-                self.enqueue(node, other, Queued::Message { publication, frame, version: Version::V5, path });
+                let (path, beside, shard) = (bytes.clone(), Beside::default(), self.shard_of(node, link));
+                let version = Version::V5;
+                self.enqueue(node, other, shard, Queued::Message { publication, frame, version, path, beside });
             }
         }
     }
 
-    /// Puts something into the queue that leads from the other shards to a link's.
-    pub(super) fn enqueue(&mut self, node: usize, link: usize, queued: Queued) {
-        let delay = if self.random.chance(20) { self.random.millis(1, 60) } else { Duration::ZERO };
+    /// The time from one shard to another: mostly none.
+    pub(super) fn delay(&mut self) -> Duration {
+        if self.random.chance(20) { self.random.millis(1, 60) } else { Duration::ZERO }
+    }
+
+    /// Puts something into the queue that leads from a shard to a link.
+    pub(super) fn enqueue(&mut self, node: usize, link: usize, shard: usize, queued: Queued) {
+        let delay = if shard == self.shard_of(node, link) { Duration::ZERO } else { self.delay() };
         let life = self.nodes[node].life;
-        let side = &mut self.nodes[node].links[link];
-        side.queue_last = side.queue_last.max(self.now + delay);
-        side.queue.push_back(queued);
-        let at = side.queue_last;
-        self.at(at, Event::Queue(node, link, life));
+        let (queue, last) = &mut self.nodes[node].links[link].queues[shard];
+        *last = (*last).max(self.now + delay);
+        queue.push_back(queued);
+        let at = *last;
+        self.at(at, Event::Queue(node, link, shard, life));
     }
 
     /// The next thing in that queue arrives.
-    pub(super) fn queue_arrives(&mut self, node: usize, link: usize, life: u64) {
+    pub(super) fn queue_arrives(&mut self, node: usize, link: usize, shard: usize, life: u64) {
         if !self.nodes[node].up || self.nodes[node].life != life {
             return;
         }
-        let Some(queued) = self.nodes[node].links[link].queue.pop_front() else { return };
+        let Some(queued) = self.nodes[node].links[link].queues[shard].0.pop_front() else { return };
         match queued {
-            Queued::Message { publication, frame, version, path: bytes } => {
+            Queued::Message { publication, frame, version, path: bytes, beside } => {
                 let layout = publish::layout(&frame, version).expect("packets of the simulation are well formed");
                 let path = if bytes.is_empty() { Path::EMPTY } else { path(&bytes) };
-                let qos = layout.qos();
-                if qos != Qos::AtMostOnce && self.publications[publication].node == node {
+                let message = &self.publications[publication];
+                if message.is_spooled() && message.node == node {
                     let message = &mut self.publications[publication];
                     message.waiting -= 1;
                     if message.waiting == 0 {
                         self.nodes[node].forwarded.push(publication);
                     }
                 }
+                let shard = self.label(shard);
                 self.call(node, link, |link, _, now| {
-                    link.forward(&Forward { frame: &frame, layout, path }, now);
+                    let qos = layout.qos();
+                    link.forward(&Forward { frame: &frame, layout, qos, path, shard, aside: beside.aside() }, now);
                 });
             }
-            Queued::Barrier(token) => self.call(node, link, |link, _, _| link.barrier_passed(token)),
-            Queued::Routed(mark) => self.call(node, link, |link, out, _| link.routed(out, &mark)),
+            Queued::Mark(mark) => self.mark_lane(node, link, shard, &mark),
         }
         if !self.plan.durable {
             self.acknowledge_forwarded(node);
@@ -171,6 +201,7 @@ impl World {
         let here = &mut self.nodes[node];
         let kept = Kept {
             links: here.links.iter().map(|side| side.link.keep()).collect(),
+            arrivals: here.arrivals.len(),
             logs: here.subscribers.iter().map(|(id, session)| (*id, session.log.len())).collect(),
         };
         let forwarded = std::mem::take(&mut here.forwarded);

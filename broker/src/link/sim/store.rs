@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::link::batch::LANE_MESSAGES;
 use crate::link::chunk::Chunk;
+use crate::link::interest_in::Changed;
 use crate::link::lane_out::LaneOut;
-use crate::link::marks::Mark;
 use crate::link::source::Source;
-use crate::link::{Link, MemorySpool, Now, Outlet, Spool};
+use crate::link::{Link, Mark, MemorySpool, Now, Outlet, Spool, Version};
 
 /// A spool that is durable when the store says so.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Kept {
     pub links: Vec<KeptLink>,
     /// How much of each subscriber's log was written.
     pub logs: BTreeMap<usize, usize>,
+    /// How many arrivals from peers were.
+    pub arrivals: usize,
 }
 
 /// What outlives a link.
@@ -93,6 +95,14 @@ impl Link<SimSpool> {
         KeptLink { remote_id: self.remote_id.clone(), sources: self.sources.clone(), messages: self.messages.clone() }
     }
 
+    /// By which versions of its remote's nodes it routes.
+    pub fn applied_marks(&self) -> Vec<Mark> {
+        let Some(cluster) = &self.remote_id else { return Vec::new() };
+        let marks = self.sources.iter().filter(|source| source.announced != Version::default());
+        let mark = |s: &Source| Mark { cluster: cluster.clone(), node: s.node.clone(), version: s.announced };
+        marks.map(mark).collect()
+    }
+
     /// Goes on in a new life with what outlived the last one.
     pub fn resume(&mut self, out: &mut impl Outlet, kept: KeptLink) {
         self.messages = kept.messages;
@@ -101,16 +111,17 @@ impl Link<SimSpool> {
         if let Some(id) = &kept.remote_id {
             self.identify(id);
         }
-        for source in &mut self.sources {
+        for at in 0..self.sources.len() {
+            let source = &mut self.sources[at];
             source.resume();
-            self.served.add(out, source.interest.filters(), self.settings.send.as_deref());
-            if let (Some(cluster), true) = (&self.remote_id, source.interest.version().number > 0) {
-                let (cluster, node) = (cluster.clone(), source.node.clone());
-                self.syncing.applied(Mark { cluster, node, version: source.interest.version() });
-            }
+            let changed = Changed {
+                added: source.interest.filters().iter().cloned().collect(),
+                shared: source.interest.shares().collect(),
+                ..Changed::default()
+            };
+            source.announced = source.interest.version();
+            self.serve(out, &changed);
         }
-        let except = self.except();
-        self.sends.set_except(except);
         self.dirty = true;
     }
 
@@ -121,10 +132,9 @@ impl Link<SimSpool> {
 
     /// Forgets what the remote's nodes want: a broken rule.
     pub fn forget_interest(&mut self, out: &mut impl Outlet) {
-        for source in &mut self.sources {
-            self.served.remove(out, source.interest.filters(), self.settings.send.as_deref());
-            source.interest = Default::default();
-        }
+        let sources = self.sources.clone();
+        self.unserve(out, &sources);
+        self.sources.iter_mut().for_each(|source| source.interest = Default::default());
     }
 }
 
@@ -149,11 +159,12 @@ impl Source {
 }
 
 impl LaneOut<SimSpool> {
-    /// In a new life all that was written is durable, and what was open is gone.
+    /// In a new life all that was written is durable, and what was open is gone. Marks come anew.
     fn resume(&mut self) {
         self.pause();
         self.made_durable(self.sealed());
         self.open = Chunk::new(LANE_MESSAGES, Vec::new());
         self.marks.clear();
+        self.marked.clear();
     }
 }

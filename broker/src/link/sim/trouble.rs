@@ -1,6 +1,7 @@
 //! What goes wrong and what changes: cuts, black holes, deaths, subscriptions, settings.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::Qos;
@@ -111,6 +112,7 @@ impl World {
             })
             .collect();
         self.expected.values_mut().for_each(|expected| expected.retain(|publication| !lost.contains(publication)));
+        self.expected_arrivals.retain(|(_, publication)| !lost.contains(publication));
         if !self.plan.durable {
             self.expected.retain(|(at, _), _| *at != node);
             self.nodes[node].subscribers.clear();
@@ -131,13 +133,18 @@ impl World {
         for (id, session) in &mut here.subscribers {
             session.log.truncate(durable.logs.get(id).copied().unwrap_or(0));
         }
-        let filters: BTreeSet<_> = here.subscribers.values().map(|session| session.filter.clone()).collect();
-        let filters: Vec<_> = filters.into_iter().collect();
+        here.arrivals.truncate(durable.arrivals);
+        let filters: Vec<_> = here.plain_filters().into_iter().collect();
         self.nodes[node].links = self.sides(node, life, &filters);
         // All links first, and then their turns: what is synced in the turn of one is the whole node.
         let kept = if self.plan.durable { durable.links } else { Vec::new() };
         for (side, kept) in self.nodes[node].links.iter_mut().zip(kept) {
-            side.call(true, true, |link, out| link.resume(out, kept));
+            side.call(true, |link, out| link.resume(out, kept));
+        }
+        self.begin_shards(node);
+        let shares = self.shares(node);
+        for side in &mut self.nodes[node].links {
+            side.link.shares_replaced(shares.iter().cloned());
         }
         for link in 0..self.nodes[node].links.len() {
             self.call(node, link, |_, _, _| {});
@@ -162,20 +169,28 @@ impl World {
             let session = self.nodes[node].subscribers.remove(&subscriber).expect("it was listed just now");
             self.expected.remove(&(node, subscriber));
             self.tell(|| format!("subscriber {subscriber} of node {node} leaves {}", session.filter.as_str()));
-            if !self.nodes[node].subscribers.values().any(|other| other.filter == session.filter) {
-                self.interest_changed(node, &session.filter, Change::Removed);
+            match &session.group {
+                Some(group) => self.share_changed(node, &(group.clone(), session.filter)),
+                None if !self.nodes[node].plain_filters().contains(&session.filter) => {
+                    self.interest_changed(node, &session.filter, Change::Removed);
+                }
+                None => {}
             }
         } else {
             let text = self.random.pick(&FILTERS);
             let filter = filter(text);
             let subscriber = self.next_subscriber;
             self.next_subscriber += 1;
-            self.tell(|| format!("subscriber {subscriber} of node {node} takes {}", filter.as_str()));
-            let first = !self.nodes[node].subscribers.values().any(|other| other.filter == filter);
-            let session = Subscriber { filter: filter.clone(), log: Vec::new(), established: BTreeSet::new() };
+            let group: Option<Arc<str>> = (self.plan.peers && self.random.chance(40)).then(|| "g".into());
+            self.tell(|| format!("subscriber {subscriber} of node {node} takes {} in {group:?}", filter.as_str()));
+            let first = !self.nodes[node].plain_filters().contains(&filter);
+            let (log, established) = Default::default();
+            let session = Subscriber { filter: filter.clone(), group: group.clone(), log, established };
             self.nodes[node].subscribers.insert(subscriber, session);
-            if first {
-                self.interest_changed(node, &filter, Change::Added);
+            match group {
+                Some(group) => self.share_changed(node, &(group, filter)),
+                None if first => self.interest_changed(node, &filter, Change::Added),
+                None => {}
             }
         }
         self.observe(node);
@@ -199,6 +214,7 @@ impl World {
         let mut settings = self.nodes[node].links[link].link.settings().clone();
         match self.random.below(5) {
             _ if !settings.enabled => settings.enabled = true,
+            1..=3 if settings.is_peer() => {}
             0 => settings.enabled = false,
             1 => settings.receive = vec![route(&["t/#", "x/y"], &[])],
             2 => settings.receive = vec![route(&["#"], &["x/#"])],
@@ -223,7 +239,7 @@ impl World {
                 forgive(&mut self.expected, &self.publications, (remote, *subscriber), &session.log, node);
             }
         }
-        let filters: BTreeSet<_> = self.nodes[node].subscribers.values().map(|s| s.filter.clone()).collect();
+        let filters = self.nodes[node].plain_filters();
         self.call(node, link, |link, out, now| link.configure(out, settings, filters, now));
     }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::link::backoff::Dialling;
 use crate::link::batch::{HEAD, LANE_MESSAGES, TOPIC_LANE};
-use crate::link::{Incoming, Limits, Link, Role};
+use crate::link::{Incoming, Limits, Link, Mark, Role};
 
 use super::network::{End, Packet, Wire, conn};
-use super::node::{Action, Node, Publication, Queued, Side};
+use super::node::{Action, Beside, Node, Publication, Side};
 use super::plan::{Dials, Plan, Sabotage};
 use super::random::Random;
+use super::sharing::Key;
 use super::store::{Kept, SimSpool};
 
 /// Everything.
@@ -23,8 +24,16 @@ pub struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) wires: Vec<Wire>,
     pub(super) publications: Vec<Publication>,
+    /// The marks that stood before each publication in the first lane of its node that brought it: those of its shard.
+    pub(super) classified: BTreeMap<usize, Vec<Mark>>,
     /// What each subscriber must have got in the end: `(node, subscriber)`, publications.
     pub(super) expected: BTreeMap<(usize, usize), BTreeSet<usize>>,
+    /// Publications that must have come to a node by themselves: `(node, publication)`.
+    pub(super) expected_arrivals: BTreeSet<(usize, usize)>,
+    /// What publications left with: `(publication, from, to)`.
+    pub(super) beside: BTreeMap<(usize, usize, usize), Vec<Beside>>,
+    /// Which node in which life gave each number, and for what.
+    pub(super) numbers: Vec<(usize, u64, Key)>,
     pub(super) next_subscriber: usize,
     /// Faults are over.
     pub(super) healed: bool,
@@ -39,8 +48,10 @@ pub struct World {
 pub enum Event {
     /// A packet arrives at an end of a wire.
     Packet(usize, usize),
-    /// The next thing in the queue of a link of a node in this life arrives.
-    Queue(usize, usize, u64),
+    /// The next thing in the queue from a shard to a link of a node in this life arrives.
+    Queue(usize, usize, usize, u64),
+    /// A shard of a node in this life hears of a mark.
+    Mark(usize, usize, u64),
     /// The oldest sync of a node in this life is done.
     Synced(usize, u64),
     /// A node looks at the time.
@@ -72,7 +83,11 @@ impl World {
             nodes: Vec::new(),
             wires: Vec::new(),
             publications: Vec::new(),
+            classified: BTreeMap::new(),
             expected: BTreeMap::new(),
+            expected_arrivals: BTreeSet::new(),
+            beside: BTreeMap::new(),
+            numbers: Vec::new(),
             next_subscriber: 0,
             healed: false,
             story: VecDeque::new(),
@@ -85,12 +100,15 @@ impl World {
                 up: true,
                 life: 1,
                 links,
+                shards: Vec::new(),
                 subscribers: BTreeMap::new(),
+                arrivals: Vec::new(),
                 durable: Kept::default(),
                 syncs: VecDeque::new(),
                 sync_last: Duration::ZERO,
                 forwarded: Vec::new(),
             });
+            world.begin_shards(cluster);
             world.at(Duration::ZERO, Event::Tick(cluster));
         }
         world.schedule();
@@ -133,11 +151,11 @@ impl World {
                 remote,
                 link: Link::with_spool(local, settings, filters, SimSpool::new(plan.durable)),
                 routes: BTreeSet::new(),
-                queue: VecDeque::new(),
-                queue_last: Duration::ZERO,
+                shares: BTreeMap::new(),
+                queues: Vec::new(),
+                gathered: Vec::new(),
                 dialling: dials.then(|| (Dialling::new(1, Duration::from_secs(2)), Duration::ZERO)),
                 pressure: false,
-                marked: Default::default(),
             });
         }
         sides
@@ -164,7 +182,8 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Packet(wire, to) => self.packet(wire, to),
-            Event::Queue(node, link, life) => self.queue_arrives(node, link, life),
+            Event::Queue(node, link, shard, life) => self.queue_arrives(node, link, shard, life),
+            Event::Mark(node, shard, life) => self.mark_arrives(node, shard, life),
             Event::Synced(node, life) => self.synced(node, life),
             Event::Tick(node) => self.tick(node),
             Event::Publish => self.publish(),
@@ -185,13 +204,11 @@ impl World {
         call: impl FnOnce(&mut Link<SimSpool>, &mut super::node::Calls<'_>, Duration),
     ) {
         let durable = self.plan.durable && self.plan.sabotage != Some(Sabotage::DurableTooEarly);
-        let shards = self.plan.sabotage != Some(Sabotage::BarrierTooEarly);
         let now = self.now;
-        let actions = self.nodes[node].links[link].call(durable, shards, |link, calls| call(link, calls, now));
+        let actions = self.nodes[node].links[link].call(durable, |link, calls| call(link, calls, now));
         self.act(node, link, actions);
         while self.nodes[node].links[link].link.is_dirty() {
-            let actions =
-                self.nodes[node].links[link].call(durable, shards, |link, calls| link.end_of_turn(calls, now));
+            let actions = self.nodes[node].links[link].call(durable, |link, calls| link.end_of_turn(calls, now));
             self.act(node, link, actions);
         }
         self.observe(node);
@@ -212,12 +229,7 @@ impl World {
                 }
                 Action::Deliver(message) => self.deliver(node, link, message),
                 Action::Sync(token) => self.sync(node, link, token),
-                Action::Barrier(token) => self.enqueue(node, link, Queued::Barrier(token)),
-                Action::Announce(mark) => {
-                    for other in (0..self.nodes[node].links.len()).filter(|other| *other != link) {
-                        self.enqueue(node, other, Queued::Routed(mark.clone()));
-                    }
-                }
+                Action::Announce(mark) => self.announce(node, link, &mark),
             }
         }
     }

@@ -6,10 +6,11 @@ use proptest::prelude::*;
 
 use crate::link::interest_in::{InterestFault, InterestIn};
 use crate::link::interest_out::InterestOut;
-use crate::link::record::{Record, Records};
+use crate::link::marks::Version;
+use crate::link::record::{self, Entry, Record, Records};
 use crate::link::settings::Route;
 use crate::router::Change;
-use crate::topic::Filter;
+use crate::topic::{Filter, digest};
 
 use super::filter;
 use super::pair::route;
@@ -62,7 +63,7 @@ proptest! {
     ) {
         let texts = |all: &[String]| all.iter().map(|text| filter(text)).collect::<Vec<_>>();
         let routes = vec![Route { filters: texts(&receive), except: texts(&except), ..route(&[], &[]) }];
-        let mut wanted = InterestOut::new(&routes, []);
+        let mut wanted = InterestOut::new(Some(&routes), []);
         let mut held = InterestIn::default();
         let mut clients: BTreeSet<Filter> = BTreeSet::new();
         for (text, comes, tells) in changes {
@@ -94,14 +95,14 @@ proptest! {
     ) {
         let routes = |all: &[String]| vec![route(&all.iter().map(String::as_str).collect::<Vec<_>>(), &[])];
         let clients: Vec<Filter> = clients.iter().map(|text| filter(text)).collect();
-        let mut wanted = InterestOut::new(&routes(&before), clients.clone());
+        let mut wanted = InterestOut::new(Some(&routes(&before)), clients.clone());
         let mut held = InterestIn::default();
         tell(&mut wanted, &mut held);
-        wanted.replace(&routes(&after), clients.clone());
+        wanted.replace(Some(&routes(&after)), clients.clone());
         if wanted.has_untold() {
             tell(&mut wanted, &mut held);
         }
-        let anew = InterestOut::new(&routes(&after), clients);
+        let anew = InterestOut::new(Some(&routes(&after)), clients);
         let mut other = InterestIn::default();
         let mut anew = anew;
         tell(&mut anew, &mut other);
@@ -114,11 +115,11 @@ proptest! {
 fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
     let all = |route_to: &'static str| (0..100_000).map(move |n| filter(&format!("fleet/{n}/{route_to}/state")));
     let routes = [route(&["#"], &[])];
-    let mut wanted = InterestOut::new(&routes, all("old"));
+    let mut wanted = InterestOut::new(Some(&routes), all("old"));
     let mut held = InterestIn::default();
     tell(&mut wanted, &mut held);
     assert_eq!((held.filters().len(), wanted.len()), (100_000, 100_000));
-    wanted.replace(&routes, all("new"));
+    wanted.replace(Some(&routes), all("new"));
     let pages = wanted.tell();
     assert!(pages.len() > 10 && pages.iter().all(|page| page.len() <= 65_536), "{}", pages.len());
     for (index, page) in pages.iter().enumerate() {
@@ -132,7 +133,7 @@ fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
 #[test]
 fn a_change_that_follows_nothing_changes_nothing() {
     let routes = [route(&["#"], &[])];
-    let mut wanted = InterestOut::new(&routes, [filter("a")]);
+    let mut wanted = InterestOut::new(Some(&routes), [filter("a")]);
     let mut held = InterestIn::default();
     tell(&mut wanted, &mut held);
     wanted.change(&filter("b"), Change::Added);
@@ -148,4 +149,48 @@ fn a_change_that_follows_nothing_changes_nothing() {
     wanted.tell_all();
     tell(&mut wanted, &mut held);
     assert_eq!((held.filters().len(), held.digest()), (3, wanted.digest()));
+}
+
+/// A snapshot of these, written without any memory of them.
+fn snapshot(texts: impl ExactSizeIterator<Item = String> + Clone) -> Vec<Vec<u8>> {
+    let version = Version { epoch: 1, number: 1 };
+    let digest = texts.clone().fold(0_u64, |sum, text| sum.wrapping_add(digest(&text)));
+    let last = texts.len().div_ceil(1000) - 1;
+    let mut texts = texts;
+    let piece = |page: usize| {
+        let mut out = Vec::new();
+        let at = record::begin_page(&mut out, version, digest, page as u32, page == last);
+        for text in texts.by_ref().take(1000) {
+            record::put_entry(&mut out, Entry { filter: &text, except: false, removed: false, share: None });
+        }
+        record::end(&mut out, at);
+        out
+    };
+    (0..=last).map(piece).collect()
+}
+
+/// Prints what a remote filter costs in memory; run with `-- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a proof"]
+fn costs_of_a_million_remote_filters() {
+    use crate::router::{Index, Kind, Receiver, ReceiverFlags, SubscriptionEntry};
+    use crate::topic::Subscription;
+    let used = || {
+        let status = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
+        let pages: usize = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("resident pages");
+        pages * 4096
+    };
+    let count = 1_000_000;
+    let pieces = snapshot((0..count).map(|n| format!("site/{}/dev/{n}", n % 97)));
+    let mut held = InterestIn::default();
+    let index = Index::new(1);
+    let before = used();
+    for piece in &pieces {
+        take(&mut held, piece).expect("it was told just now");
+    }
+    let receiver = Receiver { slot: 1, epoch: 0, shard: 0, flags: ReceiverFlags::new(Kind::Peer, 2) };
+    for filter in held.filters() {
+        index.subscribe(&Subscription::Plain(filter.clone()), SubscriptionEntry::new(receiver));
+    }
+    println!("{count} filters: {} bytes each with their place in the index", (used() - before) / count);
 }

@@ -10,7 +10,7 @@ use crate::link::marks::{Mark, Version as Interest};
 use crate::link::record::{Record, Records};
 use crate::link::spool::MemorySpool;
 
-use super::{local, packet};
+use super::{Forward, local, packet};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -37,7 +37,7 @@ impl Lane {
     }
 
     fn mark(&mut self, cluster: &str, number: u64) {
-        self.out.mark(&mark(cluster, number));
+        self.out.mark(0, &mark(cluster, number));
     }
 
     fn begin(&mut self, taken: u64) {
@@ -73,6 +73,7 @@ fn content(records: &[u8], count: u16) -> String {
         names.push(match record.expect("lanes send records") {
             Record::Message { frame, layout, .. } => String::from_utf8_lossy(layout.topic(frame)).into_owned(),
             Record::Mark(mark) => format!("{}={}", mark.cluster, mark.version.number),
+            Record::Shard(shard) => format!("@{shard}"),
             other => panic!("{other:?} was not put in"),
         });
     }
@@ -138,15 +139,15 @@ fn the_open_batch_can_be_dropped_too_and_nothing_that_is_under_way() {
 fn marks_outlive_the_messages_between_them_and_stay_few() {
     let mut lane = Lane::new();
     for number in 1..=50 {
-        lane.mark("x", number);
+        lane.mark("x", number * 2);
         lane.mark("y", number * 10);
         lane.put("m");
-        lane.mark("x", number);
+        lane.mark("x", number * 2 + 1);
     }
     while lane.out.drop_oldest(NOW).is_some() {}
     lane.begin(0);
     lane.seal();
-    assert_eq!(lane.sent(), batches(&[(50, 0, "x=50 y=500"), (51, 50, "x=50")]));
+    assert_eq!(lane.sent(), batches(&[(50, 0, "x=100 y=500"), (51, 50, "x=101")]));
 }
 
 #[test]
@@ -179,6 +180,44 @@ fn a_receiver_that_forgot_is_told_all_marks_again_and_nothing_it_acknowledged() 
     lane.begin(0);
     lane.seal();
     assert_eq!(lane.sent(), batches(&[(2, 0, "b"), (3, 2, "x=7")]));
+}
+
+#[test]
+fn each_batch_begins_with_shard_0_and_says_where_another_one_routed() {
+    let mut lane = Lane::new();
+    lane.begin(0);
+    let message = |lane: &mut Lane, name: &str, shard: u8| {
+        let packet = packet(Version::V5, Qos::AtLeastOnce, name, &[], b"");
+        lane.out.message(&Forward { shard, ..local(&packet) }, Qos::AtLeastOnce, NOW);
+    };
+    message(&mut lane, "a", 0);
+    message(&mut lane, "b", 2);
+    message(&mut lane, "c", 2);
+    lane.out.mark(1, &mark("x", 1));
+    message(&mut lane, "d", 0);
+    lane.seal();
+    message(&mut lane, "e", 2);
+    lane.seal();
+    assert_eq!(lane.sent(), batches(&[(1, 0, "a @2 b c @1 x=1 @0 d"), (2, 1, "@2 e")]));
+}
+
+#[test]
+fn marks_of_all_shards_outlive_messages_and_come_again_to_a_receiver_that_forgot() {
+    let mut lane = Lane::new();
+    for (shard, number) in [(0, 1), (2, 1), (0, 2), (1, 1)] {
+        lane.out.mark(shard, &mark("x", number));
+        lane.put("m");
+    }
+    while lane.out.drop_oldest(NOW).is_some() {}
+    lane.begin(0);
+    assert_eq!(lane.sent(), batches(&[(4, 0, "@1 x=1 @0 x=2 @2 x=1")]));
+    lane.acknowledge(4);
+    lane.out.mark(1, &mark("x", 1));
+    assert!(lane.out.is_settled(), "a mark that stands in the lane is nothing new");
+    lane.out.pause();
+    lane.begin(3);
+    lane.seal();
+    assert_eq!(lane.sent(), batches(&[(5, 3, "x=2 @1 x=1 @2 x=1")]));
 }
 
 #[test]

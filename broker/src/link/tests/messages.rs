@@ -160,7 +160,7 @@ fn a_message_never_returns_to_a_cluster_on_its_path_nor_goes_further_than_its_ho
         pair.connect();
         let (bytes, packet) = (path(ids), packet(Version::V5, Qos::AtLeastOnce, "t", &[], b""));
         let path = Path::parse(&bytes).expect("it was built just now");
-        let forward = Forward { frame: &packet.0, layout: packet.1, path };
+        let forward = Forward { path, ..super::local(&packet) };
         assert_eq!(pair.links[0].forward(&forward, pair.now), taken, "{ids:?}");
         pair.run();
         let delivered: Vec<_> = pair.sides[1].delivered.iter().map(|message| message.path.join(" ")).collect();
@@ -180,8 +180,34 @@ fn a_receiver_checks_the_path_itself() {
     let mut bytes = Vec::new();
     Path::EMPTY.extend("id-c", &mut bytes);
     let path = Path::parse(&bytes).expect("it was built just now");
-    pair.links[0].forward(&Forward { frame: &packet.0, layout: packet.1, path }, pair.now);
+    pair.links[0].forward(&Forward { path, ..super::local(&packet) }, pair.now);
     pair.run();
     assert_eq!(pair.status(1).messages_dropped["TooManyHops"], 1);
     assert!(pair.sides[1].delivered.is_empty());
+}
+
+#[test]
+#[ignore = "a measurement, not a proof"]
+fn costs_of_a_message() {
+    use std::time::{Duration, Instant};
+    let packet = packet(Version::V5, Qos::AtLeastOnce, "site/1/dev/2", &[], &[0; 64]);
+    let mut best = (Duration::MAX, Duration::MAX);
+    for _ in 0..20 {
+        let mut pair = Pair::new(&[], &["#"]);
+        pair.connect();
+        let (mut forward, mut rest) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..400 {
+            let start = Instant::now();
+            for _ in 0..500 {
+                pair.links[0].forward(&super::local(&packet), pair.now);
+            }
+            forward += start.elapsed();
+            let start = Instant::now();
+            pair.run();
+            rest += start.elapsed();
+            pair.sides[1].delivered.clear();
+        }
+        best = (best.0.min(forward / 200_000), best.1.min(rest / 200_000));
+    }
+    println!("forward {:?}, run {:?}", best.0, best.1);
 }

@@ -4,15 +4,17 @@ mod bytes;
 mod handshake;
 mod interest;
 mod lanes;
+mod marks;
 mod messages;
 mod pair;
+mod peers;
 mod policies;
 
 use crate::codec::{Qos, Version, publish};
 use crate::router::Path;
 use crate::topic::Filter;
 
-use super::outlet::Forward;
+use super::{Aside, Forward};
 
 /// A filter from its text.
 fn filter(text: &str) -> Filter {
@@ -39,5 +41,6 @@ fn packet(version: Version, qos: Qos, topic: &str, properties: &[u8], payload: &
 
 /// A message published here.
 fn local(packet: &(Vec<u8>, publish::Layout)) -> Forward<'_> {
-    Forward { frame: &packet.0, layout: packet.1, path: Path::EMPTY }
+    let (frame, layout) = (&*packet.0, packet.1);
+    Forward { frame, layout, qos: layout.qos(), path: Path::EMPTY, shard: 0, aside: Aside::default() }
 }

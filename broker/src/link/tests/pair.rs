@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tombolo_broker_api as api;
 
+use crate::clock::Stamp;
 use crate::codec::{Qos, Version, publish};
 use crate::link::marks::Mark;
-use crate::link::{Conn, Delivery, Incoming, Limits, Link, Local, Now, Outlet, Refusal, Role, Route, Settings, Taken};
+use crate::link::{
+    Conn, Delivery, Incoming, Limits, Link, Local, Now, Outlet, Refusal, Role, Route, Scope, Settings, Taken,
+};
+use crate::router::SharedSubscription;
 use crate::topic::Filter;
 
 use super::{filter, local, packet};
@@ -33,6 +38,12 @@ pub struct Side {
     pub delivered: Vec<Message>,
     /// The other's filters in its index.
     pub routes: BTreeSet<String>,
+    /// The other's shared subscriptions in its index, by group and filter.
+    pub shares: BTreeMap<(String, String), SharedSubscription>,
+    /// Control messages that came, with the node that sent them.
+    pub controls: Vec<(String, Vec<u8>)>,
+    /// Marks that its shards have not put into its lane yet.
+    pub announced: Vec<Mark>,
     /// Changes of pressure.
     pub pressure: Vec<bool>,
     /// No output is taken for QoS 0.
@@ -56,6 +67,16 @@ pub struct Message {
     pub properties: Vec<u8>,
     /// The flags of its first byte.
     pub first: u8,
+    /// The peer that sent it; nothing if it comes from a cluster.
+    pub node: Option<String>,
+    /// The shard that routed it.
+    pub shard: u8,
+    /// Its stamp.
+    pub stamp: Option<Stamp>,
+    /// The shared subscriptions that it is for.
+    pub shares: Vec<u32>,
+    /// It is for them alone.
+    pub shares_only: bool,
 }
 
 /// Both sides.
@@ -66,6 +87,8 @@ pub struct Pair {
     pub sides: [Side; 2],
     /// The time.
     pub now: Now,
+    /// Shards put no marks into lanes by themselves.
+    pub holds_marks: bool,
     next_conn: u64,
     limits: Limits,
 }
@@ -90,7 +113,7 @@ impl Outlet for Side {
     }
 
     fn deliver(&mut self, message: &Delivery<'_>) {
-        let Delivery { frame, layout, qos, path } = *message;
+        let Delivery { frame, layout, qos, path, from_peer, node, shard, marks: _, aside } = *message;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.delivered.push(Message {
             topic: text(layout.topic(frame)),
@@ -100,6 +123,11 @@ impl Outlet for Side {
             expiry: layout.expiry(frame),
             properties: layout.properties(frame).to_vec(),
             first: frame[0],
+            node: from_peer.then(|| node.to_string()),
+            shard,
+            stamp: aside.stamp,
+            shares: aside.shares.to_vec(),
+            shares_only: aside.shares_only,
         });
     }
 
@@ -115,11 +143,22 @@ impl Outlet for Side {
         true
     }
 
-    fn barrier(&mut self, _token: u64) -> bool {
-        true
+    fn announce(&mut self, mark: &Mark) {
+        self.announced.push(mark.clone());
     }
 
-    fn announce(&mut self, _mark: &Mark) {}
+    fn share(&mut self, share: &SharedSubscription) {
+        self.shares.insert((share.group.to_string(), share.filter.as_str().to_owned()), share.clone());
+    }
+
+    fn unshare(&mut self, group: &str, filter: &Filter) {
+        let key = (group.to_owned(), filter.as_str().to_owned());
+        assert!(self.shares.remove(&key).is_some(), "{key:?} is not in the index");
+    }
+
+    fn control(&mut self, node: &Arc<str>, payload: &[u8]) {
+        self.controls.push((node.to_string(), payload.to_vec()));
+    }
 
     fn pressure(&mut self, full: bool) {
         self.pressure.push(full);
@@ -135,13 +174,20 @@ pub fn identity(name: &str) -> Local {
         cluster_id: format!("id-{name}").into(),
         node: format!("{name}-0").into(),
         incarnation: 1,
+        shards: 2,
     }
+}
+
+/// Who a node of the cluster `home` is.
+pub fn node(name: &str) -> Local {
+    Local { node: name.into(), ..identity("home") }
 }
 
 /// Settings of a link with this cluster, that receives and sends all.
 pub fn settings(remote: &str) -> Settings {
     Settings {
         name: format!("to-{remote}").into(),
+        scope: Scope::Cluster,
         remote_cluster: remote.into(),
         remote_cluster_id: None,
         enabled: true,
@@ -170,10 +216,25 @@ impl Pair {
     pub fn with(a: Settings, b: Settings, a_wants: &[&str], b_wants: &[&str]) -> Self {
         let link =
             |name, settings, wants: &[&str]| Link::new(identity(name), settings, wants.iter().map(|text| filter(text)));
+        Self::of([link("a", a, a_wants), link("b", b, b_wants)])
+    }
+
+    /// Nodes `n0` and `n1` of one cluster, not connected, whose clients want these.
+    pub fn peers(first_wants: &[&str], second_wants: &[&str]) -> Self {
+        let link = |own, other, wants: &[&str]| {
+            let settings = Settings::peer(other, &node(own), api::Spool::default(), Duration::from_secs(15));
+            Link::new(node(own), settings, wants.iter().map(|text| filter(text)))
+        };
+        Self::of([link("n0", "n1", first_wants), link("n1", "n0", second_wants)])
+    }
+
+    /// These two.
+    pub fn of(links: [Link; 2]) -> Self {
         Self {
-            links: [link("a", a, a_wants), link("b", b, b_wants)],
+            links,
             sides: Default::default(),
             now: Duration::from_secs(100),
+            holds_marks: false,
             next_conn: 0,
             limits: Limits { receive_maximum: 64, maximum_packet_size: 1 << 20 },
         }
@@ -227,9 +288,15 @@ impl Pair {
         true
     }
 
-    /// The end of a turn of both.
+    /// The end of a turn of both; their shards put marks into their lanes.
     pub fn turn(&mut self) {
         for side in 0..2 {
+            self.links[side].end_of_turn(&mut self.sides[side], self.now);
+            if !self.holds_marks {
+                for mark in std::mem::take(&mut self.sides[side].announced) {
+                    (0..2).for_each(|shard| self.links[side].marked(shard, &mark));
+                }
+            }
             self.links[side].end_of_turn(&mut self.sides[side], self.now);
         }
     }
