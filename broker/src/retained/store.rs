@@ -2,20 +2,35 @@
 //!
 //! A subscriber must miss nothing and may see a message twice: who publishes sets the retained message *before* he looks
 //! up who receives it, who subscribes is in the index *before* he asks what matches.
+//!
+//! All nodes of a cluster keep the same: each message has a stamp, and that with the later one wins, wherever and in
+//! whatever order they come. A removal is a message without payload, with a stamp as any other; it leaves a tombstone, so
+//! that an older message that comes behind it is known to be out of date. So does a message that expires. A tombstone is
+//! forgotten after [`TOMBSTONE_AGE`], or when there are too many: a node that was away for longer brings back what was
+//! removed meanwhile.
 
-use super::shelf::Shelf;
+use super::digest::{BUCKETS, Digest};
+use super::shelf::{Shelf, TOMBSTONE_AGE};
 use super::walk::{Step, Walk};
-use crate::clock::Millis;
+use crate::clock::{Millis, Stamp};
 use crate::message::Message;
 use crate::topic::Filter;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Messages in a page of [`Retained::matching`].
 const PAGE: usize = 1024;
 
+/// Tombstones that a node of a cluster keeps at most, or as many as messages if that is less.
+pub const TOMBSTONES_MAX: usize = 200_000;
+
 /// The last retained message of each topic.
 #[derive(Debug)]
-pub struct Retained(RwLock<Shelf>);
+pub struct Retained {
+    shelf: RwLock<Shelf>,
+    /// A pass of [`level`](super::level) is under way.
+    pub(super) levelling: Arc<AtomicBool>,
+}
 
 /// How much may be retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +39,8 @@ pub struct Limits {
     pub messages: usize,
     /// Bytes: packets, topics, and some for each message.
     pub bytes: usize,
+    /// Tombstones; beyond it the oldest are forgotten. A node that is alone needs none.
+    pub tombstones: usize,
 }
 
 /// A retained message.
@@ -33,7 +50,9 @@ pub struct Kept {
     pub topic: Arc<str>,
     /// The PUBLISH, shared by all who get it.
     pub message: Arc<Message>,
-    /// When it was retained.
+    /// When it was published, in the order of all nodes.
+    pub stamp: Stamp,
+    /// When it was retained here.
     pub received_at: Millis,
 }
 
@@ -52,6 +71,8 @@ pub enum Outcome {
     TooManyMessages,
     /// It would exceed [`Limits::bytes`]: it is not retained, and the one before it is gone, being out of date.
     TooManyBytes,
+    /// This one, or a later message or removal of the topic, is here already: nothing changed.
+    Stale,
 }
 
 /// Some of the retained messages, in the order of their topics.
@@ -77,25 +98,31 @@ pub struct Counts {
 impl Retained {
     /// Nothing retained yet.
     pub fn new(limits: Limits) -> Self {
-        Self(RwLock::new(Shelf::new(limits)))
+        Self { shelf: RwLock::new(Shelf::new(limits)), levelling: Arc::default() }
     }
 
-    /// Changes the limits; what is there stays, even if it is more.
+    /// Changes the limits; messages that are there stay, even if they are more.
     pub fn set_limits(&self, limits: Limits) {
         self.write().set_limits(limits);
     }
 
-    /// Retains a message as that of `topic`, its valid topic name; one without payload removes what is retained.
-    pub fn set(&self, topic: &str, message: Arc<Message>, now: Millis) -> Outcome {
+    /// Retains a message as that of `topic`, its valid topic name, unless a later one is here; one without payload removes
+    /// what is retained.
+    pub fn set(&self, topic: &str, message: Arc<Message>, stamp: Stamp, now: Millis) -> Outcome {
         if message.layout().payload(message.frame()).is_empty() {
-            return if self.remove(topic) { Outcome::Removed } else { Outcome::Absent };
+            return self.remove(topic, stamp, now);
         }
-        self.write().put(topic, message, now)
+        self.write().put(topic, message, stamp, now)
     }
 
-    /// Removes the message of a topic; whether there was one.
-    pub fn remove(&self, topic: &str) -> bool {
-        self.write().remove(topic)
+    /// Removes the message of a topic, unless a later one is here: [`Outcome::Removed`], `Absent` or `Stale`.
+    pub fn remove(&self, topic: &str, stamp: Stamp, now: Millis) -> Outcome {
+        self.bury(topic, stamp, now + TOMBSTONE_AGE)
+    }
+
+    /// The same for a removal that happened some time ago: it is remembered until then.
+    pub(super) fn bury(&self, topic: &str, stamp: Stamp, until: Millis) -> Outcome {
+        self.write().bury(topic, stamp, until)
     }
 
     /// The message of a topic, unless it has expired.
@@ -133,7 +160,8 @@ impl Retained {
         self.read().page(after, now, max, |_, _| Step::Match)
     }
 
-    /// Removes messages that have expired, a bounded number of them; how many. Call it again while it removes some.
+    /// Removes messages that have expired and tombstones that are old, a bounded number of them; how many. Call it again
+    /// while it removes some.
     pub fn expire(&self, now: Millis) -> usize {
         self.write().expire(now)
     }
@@ -143,11 +171,22 @@ impl Retained {
         self.read().counts()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Shelf> {
-        self.0.read().expect("nobody panics while he changes what is retained")
+    /// All messages and tombstones as two numbers: equal on nodes that hold the same. A message has the same part in it
+    /// before and after it expires, so nodes need not expire it at the same moment.
+    pub fn digest(&self) -> Digest {
+        self.read().sums().whole()
+    }
+
+    /// The same as a sum for each bucket of topics.
+    pub fn buckets(&self) -> [u64; BUCKETS] {
+        *self.read().sums().buckets()
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Shelf> {
+        self.shelf.read().expect("nobody panics while he changes what is retained")
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Shelf> {
-        self.0.write().expect("nobody panics while he changes what is retained")
+        self.shelf.write().expect("nobody panics while he changes what is retained")
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of the store of retained messages, against a map that is searched one by one.
 
 use super::*;
-use crate::clock::Millis;
+use crate::clock::{Millis, Stamp};
 use crate::codec::publish::{self, Parts};
 use crate::codec::{Qos, Version};
 use crate::message::Message;
@@ -9,8 +9,9 @@ use crate::topic::Filter;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-const PLENTY: Limits = Limits { messages: 1_000_000, bytes: 1 << 30 };
+const PLENTY: Limits = Limits { messages: 1_000_000, bytes: 1 << 30, tombstones: 0 };
 const NOW: Millis = Millis(1_000);
 
 fn message(topic: &str, payload: &[u8], expires_at: Option<Millis>) -> Arc<Message> {
@@ -32,6 +33,12 @@ fn message(topic: &str, payload: &[u8], expires_at: Option<Millis>) -> Arc<Messa
     Arc::new(Message::new(&frame, layout, expires_at))
 }
 
+/// A stamp that is later than all before.
+fn later() -> Stamp {
+    static TIME: AtomicU64 = AtomicU64::new(1);
+    Stamp { time: TIME.fetch_add(1, Ordering::Relaxed), node: 1 }
+}
+
 fn filter(text: &str) -> Filter {
     Filter::parse(text, 32).unwrap()
 }
@@ -47,7 +54,7 @@ fn payload(kept: &Kept) -> &[u8] {
 #[test]
 fn the_last_message_of_a_topic_is_kept_until_one_without_payload_comes() {
     let retained = Retained::new(PLENTY);
-    let set = |payload: &[u8]| retained.set("a/b", message("a/b", payload, None), NOW);
+    let set = |payload: &[u8]| retained.set("a/b", message("a/b", payload, None), later(), NOW);
     assert_eq!(set(b""), Outcome::Absent);
     assert_eq!(set(b"1"), Outcome::Stored);
     assert_eq!(set(b"2"), Outcome::Replaced);
@@ -63,7 +70,7 @@ fn the_last_message_of_a_topic_is_kept_until_one_without_payload_comes() {
 fn matching_shares_the_message_and_copies_nothing() {
     let retained = Retained::new(PLENTY);
     let message = message("a", b"payload", None);
-    retained.set("a", Arc::clone(&message), NOW);
+    retained.set("a", Arc::clone(&message), later(), NOW);
     assert!(Arc::ptr_eq(&message, &retained.matching(&filter("#"), NOW)[0].message));
 }
 
@@ -71,7 +78,7 @@ fn matching_shares_the_message_and_copies_nothing() {
 fn wildcards_at_the_first_level_leave_dollar_topics_out_and_all_does_not() {
     let retained = Retained::new(PLENTY);
     for topic in ["$SYS/x", "a/x", "~/x"] {
-        retained.set(topic, message(topic, b"p", None), NOW);
+        retained.set(topic, message(topic, b"p", None), later(), NOW);
     }
     assert_eq!(topics(&retained.matching(&filter("#"), NOW)), ["a/x", "~/x"]);
     assert_eq!(topics(&retained.matching(&filter("+/x"), NOW)), ["a/x", "~/x"]);
@@ -82,15 +89,15 @@ fn wildcards_at_the_first_level_leave_dollar_topics_out_and_all_does_not() {
 #[test]
 fn a_message_that_has_expired_is_not_found_and_its_place_is_given_back() {
     let retained = Retained::new(Limits { messages: 2, ..PLENTY });
-    retained.set("a", message("a", b"p", Some(Millis(2_000))), NOW);
-    retained.set("b", message("b", b"p", Some(Millis(3_000))), NOW);
+    retained.set("a", message("a", b"p", Some(Millis(2_000))), later(), NOW);
+    retained.set("b", message("b", b"p", Some(Millis(3_000))), later(), NOW);
     assert_eq!(topics(&retained.matching(&filter("+"), Millis(1_999))), ["a", "b"]);
     assert_eq!(topics(&retained.matching(&filter("+"), Millis(2_000))), ["b"]);
     assert!(retained.get("a", Millis(2_000)).is_none());
-    assert_eq!(retained.set("c", message("c", b"p", None), Millis(1_999)), Outcome::TooManyMessages);
-    assert_eq!(retained.set("c", message("c", b"p", None), Millis(2_000)), Outcome::Stored);
+    assert_eq!(retained.set("c", message("c", b"p", None), later(), Millis(1_999)), Outcome::TooManyMessages);
+    assert_eq!(retained.set("c", message("c", b"p", None), later(), Millis(2_000)), Outcome::Stored);
     // A new message of a topic has the deadline of its own, not that of the one before.
-    assert_eq!(retained.set("b", message("b", b"q", Some(Millis(9_000))), Millis(2_500)), Outcome::Replaced);
+    assert_eq!(retained.set("b", message("b", b"q", Some(Millis(9_000))), later(), Millis(2_500)), Outcome::Replaced);
     assert_eq!(retained.expire(Millis(3_000)), 0);
     assert_eq!((retained.expire(Millis(9_000)), retained.expire(Millis(9_000))), (1, 0));
     assert_eq!(topics(&retained.all(None, Millis(9_000), 10).messages), ["c"]);
@@ -99,21 +106,21 @@ fn a_message_that_has_expired_is_not_found_and_its_place_is_given_back() {
 #[test]
 fn the_limit_of_messages_holds_for_new_topics_alone() {
     let retained = Retained::new(Limits { messages: 1, ..PLENTY });
-    assert_eq!(retained.set("a", message("a", b"1", None), NOW), Outcome::Stored);
-    assert_eq!(retained.set("b", message("b", b"1", None), NOW), Outcome::TooManyMessages);
-    assert_eq!(retained.set("a", message("a", b"2", None), NOW), Outcome::Replaced);
-    assert_eq!(retained.set("a", message("a", b"3", Some(Millis(9_000))), NOW), Outcome::Replaced);
+    assert_eq!(retained.set("a", message("a", b"1", None), later(), NOW), Outcome::Stored);
+    assert_eq!(retained.set("b", message("b", b"1", None), later(), NOW), Outcome::TooManyMessages);
+    assert_eq!(retained.set("a", message("a", b"2", None), later(), NOW), Outcome::Replaced);
+    assert_eq!(retained.set("a", message("a", b"3", Some(Millis(9_000))), later(), NOW), Outcome::Replaced);
     retained.set_limits(PLENTY);
-    assert_eq!(retained.set("b", message("b", b"1", None), NOW), Outcome::Stored);
+    assert_eq!(retained.set("b", message("b", b"1", None), later(), NOW), Outcome::Stored);
 }
 
 #[test]
 fn a_message_that_exceeds_the_limit_of_bytes_is_refused_and_the_one_before_it_is_gone() {
     let retained = Retained::new(Limits { bytes: 2_000, ..PLENTY });
-    assert_eq!(retained.set("a", message("a", &[1; 100], None), NOW), Outcome::Stored);
-    assert_eq!(retained.set("b", message("b", &[1; 2_000], None), NOW), Outcome::TooManyBytes);
+    assert_eq!(retained.set("a", message("a", &[1; 100], None), later(), NOW), Outcome::Stored);
+    assert_eq!(retained.set("b", message("b", &[1; 2_000], None), later(), NOW), Outcome::TooManyBytes);
     assert_eq!(topics(&retained.all(None, NOW, 10).messages), ["a"]);
-    assert_eq!(retained.set("a", message("a", &[1; 2_000], None), NOW), Outcome::TooManyBytes);
+    assert_eq!(retained.set("a", message("a", &[1; 2_000], None), later(), NOW), Outcome::TooManyBytes);
     assert_eq!(retained.counts(), Counts::default());
 }
 
@@ -122,7 +129,7 @@ fn a_long_answer_comes_in_pages_and_each_message_once() {
     let retained = Retained::new(PLENTY);
     for i in 0..10_000 {
         let topic = format!("device/{i:05}/{}", if i % 10 == 0 { "state" } else { "other" });
-        retained.set(&topic, message(&topic, b"p", None), NOW);
+        retained.set(&topic, message(&topic, b"p", None), later(), NOW);
     }
     let wanted = filter("device/+/state");
     let (mut all, mut after, mut pages) = (Vec::new(), None::<Arc<str>>, 0);
@@ -131,7 +138,7 @@ fn a_long_answer_comes_in_pages_and_each_message_once() {
         assert!(page.messages.len() <= 7);
         // What comes and goes between pages neither repeats nor hides anything else.
         if let Some(last) = page.messages.last() {
-            retained.remove(&last.topic);
+            retained.remove(&last.topic, later(), NOW);
         }
         all.extend(page.messages);
         pages += 1;
@@ -172,8 +179,12 @@ fn act() -> impl Strategy<Value = Act> {
 
 proptest! {
     #[test]
-    fn retained_messages_are_those_of_a_plain_map(acts in prop::collection::vec(act(), 1..80), max in 1_usize..6) {
-        let retained = Retained::new(PLENTY);
+    fn retained_messages_are_those_of_a_plain_map(
+        acts in prop::collection::vec(act(), 1..80),
+        max in 1_usize..6,
+        tombstones in 0_usize..4,
+    ) {
+        let retained = Retained::new(Limits { tombstones, ..PLENTY });
         let mut twin: BTreeMap<String, (u8, Option<Millis>)> = BTreeMap::new();
         let mut now = NOW;
         for act in acts {
@@ -181,7 +192,7 @@ proptest! {
                 Act::Set { topic, payload, expires_in } => {
                     let expires_at = expires_in.map(|length| now + Millis(length));
                     let bytes = if payload == 0 { &[][..] } else { &[payload] };
-                    retained.set(&topic, message(&topic, bytes, expires_at), now);
+                    retained.set(&topic, message(&topic, bytes, expires_at), later(), now);
                     match payload {
                         0 => twin.remove(&topic),
                         _ => twin.insert(topic, (payload, expires_at)),
@@ -215,7 +226,7 @@ proptest! {
         twin.retain(|_, (_, at)| at.is_none());
         prop_assert_eq!(retained.counts().messages, twin.len());
         for topic in twin.keys() {
-            prop_assert!(retained.remove(topic));
+            prop_assert_eq!(retained.remove(topic, later(), now), Outcome::Removed);
         }
         prop_assert_eq!(retained.counts(), Counts::default());
     }
@@ -235,7 +246,7 @@ fn nanoseconds_with_a_million_topics() {
             let layout = message.layout();
             let topic = std::str::from_utf8(layout.topic(message.frame())).unwrap();
             assert_eq!(layout.topic(message.frame()).len(), topic.len(), "{i}");
-            retained.set(topic, Arc::clone(message), NOW);
+            retained.set(topic, Arc::clone(message), later(), NOW);
         }
         println!("{what}: {} ns", start.elapsed().as_nanos() / 1_000_000);
     }
