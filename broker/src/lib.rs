@@ -11,6 +11,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod peer;
 pub mod retained;
 pub mod router;
 pub mod session;

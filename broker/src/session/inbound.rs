@@ -39,6 +39,16 @@ impl Inbound {
         self.received.remove(&packet_id)
     }
 
+    /// The ids between PUBREC and PUBCOMP, to go along when the session moves to another node.
+    pub fn ids(&self) -> Vec<u16> {
+        self.received.iter().copied().collect()
+    }
+
+    /// The same ids as elsewhere before.
+    pub fn restore(ids: impl IntoIterator<Item = u16>) -> Self {
+        Self { received: ids.into_iter().collect() }
+    }
+
     /// Ids between PUBREC and PUBCOMP.
     pub fn len(&self) -> usize {
         self.received.len()
@@ -62,6 +72,15 @@ mod tests {
         assert!(inbound.release(7));
         assert!(!inbound.release(7));
         assert_eq!(inbound.receive(7, 10), Arrival::New);
+    }
+
+    #[test]
+    fn ids_that_moved_are_still_repeats() {
+        let mut inbound = Inbound::default();
+        inbound.receive(7, 10);
+        let mut there = Inbound::restore(inbound.ids());
+        assert_eq!(there.receive(7, 10), Arrival::Repeat);
+        assert!(there.release(7) && there.is_empty());
     }
 
     #[test]

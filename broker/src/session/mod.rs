@@ -7,7 +7,7 @@ mod outbound;
 mod queue;
 
 pub use inbound::{Arrival, Inbound};
-pub use outbound::{Acknowledged, Outbound};
+pub use outbound::{Acknowledged, InFlight, NotInFlight, Outbound, Stage};
 pub use queue::{Limits, Queue};
 
 /// Everything a session needs from its first QoS 1 or 2 message on; sessions without one pay nothing for it.

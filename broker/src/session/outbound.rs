@@ -36,6 +36,30 @@ enum State {
     Done,
 }
 
+/// A message in flight, as it goes along when its session moves to another node: under the same packet id, or the client
+/// would take a repeat for something new `[MQTT-4.4.0-1]`.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// Its packet id, not 0.
+    pub packet_id: u16,
+    /// How far it got.
+    pub stage: Stage,
+}
+
+/// How far a message in flight got.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// PUBLISH was sent, at the delivery's QoS, which is not 0.
+    Published(Delivery),
+    /// PUBREC came: PUBCOMP is awaited.
+    Released,
+}
+
+/// What can't have been in flight to one client: ids that are 0, not in sequence, or too far apart; or a message of QoS 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("packet ids in flight are not in sequence, or too far apart")]
+pub struct NotInFlight;
+
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
@@ -65,7 +89,7 @@ impl Outbound {
     /// The packet id that the next message will get.
     #[inline]
     pub fn next_id(&self) -> u16 {
-        ((usize::from(self.front) - 1 + self.states.len()) % IDS) as u16 + 1
+        self.id_at(self.states.len())
     }
 
     /// Gives a packet id to a message of QoS 1 or 2. The caller has asked `has_room`.
@@ -131,6 +155,59 @@ impl Outbound {
         waiting.filter_map(|(_, kept)| kept.take()).collect()
     }
 
+    /// What is in flight, in the order of the first sending. A message that is not kept for a redelivery is left out: it
+    /// could not be sent again here either.
+    pub fn snapshot(&self) -> Vec<InFlight> {
+        let stage = |at: usize, state: State| match state {
+            State::PubackAwaited | State::PubrecAwaited => self.kept.get(at)?.clone().map(Stage::Published),
+            State::PubcompAwaited => Some(Stage::Released),
+            State::Done => None,
+        };
+        let all = self.states.iter().enumerate();
+        all.filter_map(|(at, state)| Some(InFlight { packet_id: self.id_at(at), stage: stage(at, *state)? })).collect()
+    }
+
+    /// The same in flight as elsewhere before, and `next_id` for the next message.
+    ///
+    /// # Errors
+    /// If that can't be.
+    pub fn restore(next_id: u16, in_flight: Vec<InFlight>) -> Result<Self, NotInFlight> {
+        let front = in_flight.first().map_or(next_id, |first| first.packet_id);
+        let mut outbound = Self { front, ..Self::default() };
+        let span = (usize::from(next_id) + IDS - usize::from(front)) % IDS;
+        if front == 0 || next_id == 0 || span > SPAN_MAX {
+            return Err(NotInFlight);
+        }
+        for InFlight { packet_id, stage } in in_flight {
+            let at = (usize::from(packet_id) + IDS - usize::from(front)) % IDS;
+            if packet_id == 0 || at < outbound.states.len() || at >= span {
+                return Err(NotInFlight);
+            }
+            outbound.states.resize(at, State::Done);
+            outbound.kept.resize_with(at, || None);
+            let (state, kept) = match stage {
+                Stage::Published(delivery) => match delivery.qos {
+                    Qos::AtMostOnce => return Err(NotInFlight),
+                    Qos::AtLeastOnce => (State::PubackAwaited, Some(delivery)),
+                    Qos::ExactlyOnce => (State::PubrecAwaited, Some(delivery)),
+                },
+                Stage::Released => (State::PubcompAwaited, None),
+            };
+            outbound.states.push_back(state);
+            outbound.kept.push_back(kept);
+            outbound.in_flight += 1;
+        }
+        // Ids that were given and are done stand between the last in flight and the next.
+        outbound.states.resize(span, State::Done);
+        outbound.kept.resize_with(span, || None);
+        Ok(outbound)
+    }
+
+    /// The packet id at a place of the ring.
+    fn id_at(&self, at: usize) -> u16 {
+        ((usize::from(self.front) - 1 + at) % IDS) as u16 + 1
+    }
+
     /// Messages in flight.
     pub fn in_flight(&self) -> usize {
         usize::from(self.in_flight)
@@ -139,14 +216,12 @@ impl Outbound {
     /// A new connection continues the session: gives the ids whose PUBREL is sent at once, and remembers the PUBLISH
     /// packets that `next_resend` hands out `[MQTT-4.4.0-1]`.
     pub fn begin_resend(&mut self) -> Vec<u16> {
-        let front = self.front;
-        let id = |at: usize| ((usize::from(front) - 1 + at) % IDS) as u16 + 1;
         let mut released = Vec::new();
         self.resend.clear();
         for (at, state) in self.states.iter().enumerate() {
             match state {
-                State::PubackAwaited | State::PubrecAwaited => self.resend.push_back(id(at)),
-                State::PubcompAwaited => released.push(id(at)),
+                State::PubackAwaited | State::PubrecAwaited => self.resend.push_back(self.id_at(at)),
+                State::PubcompAwaited => released.push(self.id_at(at)),
                 State::Done => {}
             }
         }
@@ -262,6 +337,43 @@ mod tests {
         assert_eq!(outbound.pubcomp(ids[1]), Acknowledged::Completed);
         assert_eq!(outbound.next_resend(2).map(|(id, _)| id), Some(ids[3]));
         assert!(outbound.has_room(10));
+    }
+
+    #[test]
+    fn what_is_in_flight_moves_with_its_packet_ids_and_stages() {
+        let message = std::sync::Arc::new(crate::message::tests::message("t", b"x"));
+        let delivery = |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false });
+        // Just before the ids begin again.
+        let mut outbound = Outbound { front: 65_534, ..Outbound::default() };
+        let qos = [Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce, Qos::AtLeastOnce];
+        let ids = qos.map(|qos| outbound.assign(qos, delivery(qos)));
+        assert_eq!(ids, [65_534, 65_535, 1, 2, 3]);
+        outbound.puback(ids[1]);
+        outbound.pubrec(ids[2], true);
+        outbound.puback(ids[4]);
+
+        let mut there = Outbound::restore(outbound.next_id(), outbound.snapshot()).expect("that was in flight");
+        assert_eq!((there.next_id(), there.in_flight()), (4, 3));
+        assert_eq!(there.begin_resend(), [1]);
+        assert_eq!(there.next_resend(10).map(|(id, _)| id), Some(65_534));
+        assert_eq!(there.next_resend(10).map(|(id, _)| id), Some(2));
+        assert!(there.next_resend(10).is_none());
+        assert_eq!(there.puback(ids[4]), Acknowledged::Unknown);
+        assert_eq!(there.pubrec(2, true), Acknowledged::Release);
+        assert_eq!([1, 2].map(|id| there.pubcomp(id)), [Acknowledged::Completed; 2]);
+        assert_eq!(there.puback(65_534), Acknowledged::Completed);
+        assert_eq!((there.in_flight(), there.next_id(), there.snapshot().len()), (0, 4, 0));
+    }
+
+    #[test]
+    fn what_can_not_have_been_in_flight_is_refused() {
+        let released = |packet_id| InFlight { packet_id, stage: Stage::Released };
+        assert!(Outbound::restore(1, Vec::new()).is_ok());
+        assert_eq!(Outbound::restore(9, vec![released(7), released(8)]).expect("in sequence").next_id(), 9);
+        for (next, ids) in [(0, vec![]), (5, vec![0]), (9, vec![8, 7]), (9, vec![7, 7]), (9, vec![9]), (5, vec![7])] {
+            let in_flight = ids.iter().copied().map(released).collect();
+            assert_eq!(Outbound::restore(next, in_flight).err(), Some(NotInFlight), "{next} {ids:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Appends a message that another node's queue of this session had room for; it is not bounded again.
+    pub fn admit(&mut self, delivery: Delivery) {
+        self.bytes += delivery.cost();
+        self.entries.push_back(delivery);
+    }
+
     /// Takes the oldest messages out while they have expired; how many. What expired behind one that has not stays until
     /// its turn comes.
     pub fn drop_expired(&mut self, now: Millis) -> usize {

@@ -1,0 +1,444 @@
+//! What nodes say to each other about sessions that move: every message is idempotent and may be lost, repeated, delayed
+//! and reordered.
+
+use std::sync::Arc;
+
+use crate::clock::{Millis, Stamp};
+use crate::message::Delivery;
+
+use super::delivery;
+use super::head::SessionHead;
+use super::trail::{Tag, Trail};
+use super::wire::{Garbled, Reader, Writer};
+
+/// A message about one client id. `stamp` is that of the CONNECT that began the look-up.
+#[derive(Debug)]
+pub enum Control {
+    /// Who has it? Repeated by the asker until it is answered, within the time of the look-up.
+    Ask {
+        /// The CONNECT.
+        stamp: Stamp,
+        /// It is to be ended, not to be given.
+        clean: bool,
+    },
+    /// I don't have it, and promise not to take it by a CONNECT before yours.
+    NoneHere {
+        /// The ask.
+        stamp: Stamp,
+        /// Other nodes that claim it.
+        homes: Vec<Arc<str>>,
+    },
+    /// I had it and gave it away, with the same promise.
+    Elsewhere {
+        /// The ask.
+        stamp: Stamp,
+        /// Who has it, as far as I know.
+        owner: Arc<str>,
+    },
+    /// No.
+    Denied {
+        /// The ask.
+        stamp: Stamp,
+        /// A later stamp, to ask again with one that is later still.
+        winner: Stamp,
+        /// Why.
+        why: Denial,
+    },
+    /// It is frozen here: say that you hold the head, and it is yours. Repeated until answered, within a time.
+    Export(Box<Export>),
+    /// I hold the head and will serve it if you give it. Repeated until answered.
+    Take {
+        /// The ask.
+        stamp: Stamp,
+        /// The offer.
+        offer: u64,
+    },
+    /// It is yours; I shall never serve it again by myself.
+    Given {
+        /// The ask.
+        stamp: Stamp,
+    },
+    /// It was not given to you and won't be.
+    Kept {
+        /// The ask.
+        stamp: Stamp,
+        /// The offer.
+        offer: u64,
+    },
+    /// I shall not take it.
+    Abort {
+        /// The ask.
+        stamp: Stamp,
+    },
+    /// Part of the queue of a session that was given. Repeated until answered.
+    Forward(Forward),
+    /// All up to this index is here.
+    Forwarded {
+        /// The stream.
+        stream: Stamp,
+        /// The index.
+        index: u64,
+        /// The sender's word that it has caught up was heard.
+        caught_up: bool,
+        /// Who owned it, if that was asked and is known.
+        trail: Option<Trail>,
+    },
+    /// Nothing can come by this stream any more. Repeated until answered.
+    Drained {
+        /// The stream.
+        stream: Stamp,
+        /// The owner's epoch, as known to the sender.
+        epoch: Stamp,
+    },
+    /// You speak to the wrong owner, or know it by an old epoch.
+    Moved {
+        /// The stream.
+        stream: Stamp,
+        /// The owner.
+        owner: Arc<str>,
+        /// Its epoch.
+        epoch: Stamp,
+        /// Who owned it.
+        trail: Trail,
+    },
+    /// I wait for nothing from this stream: forget it.
+    Closed {
+        /// The stream.
+        stream: Stamp,
+    },
+    /// I have nothing of this stream any more: wait for it no longer.
+    Dropped {
+        /// The stream.
+        stream: Stamp,
+    },
+    /// Its owner died: who waits for this stream? Repeated until all have answered.
+    Seek {
+        /// The stream.
+        stream: Stamp,
+    },
+    /// Take this session, which has no connection: ask for it.
+    Offer,
+}
+
+/// Why an ask was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Denial {
+    /// A later CONNECT looks for it at this moment.
+    LookUp = 1,
+    /// It has a later connection, or was taken by one.
+    Owner = 2,
+    /// It moved a moment ago, or too much is moving.
+    Busy = 3,
+    /// The stamp is too far ahead of this node's clock.
+    Clock = 4,
+    /// What is in flight is more than can move.
+    TooLarge = 5,
+}
+
+/// A session on offer to one who asked.
+#[derive(Debug)]
+pub struct Export {
+    /// The ask.
+    pub stamp: Stamp,
+    /// Number of the offer: the session is what it was then.
+    pub offer: u64,
+    /// The sender's epoch: the stamp by which it took the session. It names the stream of its queue too.
+    pub epoch: Stamp,
+    /// Index before the first message of the queue.
+    pub cut: u64,
+    /// Streams of those before that are still open.
+    pub streams: Vec<Stream>,
+    /// Who owned it.
+    pub trail: Trail,
+    /// Nodes that could not be asked when it began, and may have another session of this name.
+    pub unasked: Vec<Arc<str>>,
+    /// Milliseconds for which it stays where it is after a move.
+    pub dwell: u32,
+    /// The session.
+    pub head: SessionHead,
+}
+
+/// An open stream: the rest of the queue of a node that gave the session away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The node.
+    pub node: Arc<str>,
+    /// Its life.
+    pub life: u64,
+    /// The epoch by which it owned.
+    pub id: Stamp,
+    /// All up to this index was taken.
+    pub index: u64,
+}
+
+/// Messages of a stream, in order of their indexes.
+#[derive(Debug)]
+pub struct Forward {
+    /// The stream.
+    pub stream: Stamp,
+    /// The owner's epoch, as known to the sender.
+    pub epoch: Stamp,
+    /// The sender does not know since when the owner takes messages directly.
+    pub wants_trail: bool,
+    /// All that came by lanes of nodes that can be reached is here, and what comes by them from now on is the owner's.
+    pub caught_up: bool,
+    /// The messages.
+    pub entries: Vec<Entry>,
+}
+
+/// A message of a queue that is to be forwarded.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its index, from 1, growing.
+    pub index: u64,
+    /// By which versions it was routed; `None` if no later owner can have taken it directly.
+    pub tag: Option<Arc<Tag>>,
+    /// The message.
+    pub delivery: Delivery,
+}
+
+const ASK: u8 = 1;
+const NONE_HERE: u8 = 2;
+const ELSEWHERE: u8 = 3;
+const DENIED: u8 = 4;
+const EXPORT: u8 = 5;
+const TAKE: u8 = 6;
+const GIVEN: u8 = 7;
+const KEPT: u8 = 8;
+const ABORT: u8 = 9;
+const FORWARD: u8 = 10;
+const FORWARDED: u8 = 11;
+const DRAINED: u8 = 12;
+const MOVED: u8 = 13;
+const CLOSED: u8 = 14;
+const SEEK: u8 = 15;
+const OFFER: u8 = 16;
+const DROPPED: u8 = 17;
+
+/// An entry that bears no tag.
+const FINAL: u32 = u32::MAX;
+
+// === impl Control ===
+
+impl Control {
+    /// Its kind and its body.
+    pub fn encode(&self, now: Millis) -> (u8, Vec<u8>) {
+        let mut out = Writer::default();
+        let kind = match self {
+            Self::Ask { stamp, clean } => {
+                out.stamp(*stamp);
+                out.u8(u8::from(*clean));
+                ASK
+            }
+            Self::NoneHere { stamp, homes } => {
+                out.stamp(*stamp);
+                put_names(&mut out, homes);
+                NONE_HERE
+            }
+            Self::Elsewhere { stamp, owner } => {
+                out.stamp(*stamp);
+                out.text(owner);
+                ELSEWHERE
+            }
+            Self::Denied { stamp, winner, why } => {
+                out.stamp(*stamp);
+                out.stamp(*winner);
+                out.u8(*why as u8);
+                DENIED
+            }
+            Self::Export(export) => {
+                export.write(&mut out, now);
+                EXPORT
+            }
+            Self::Take { stamp, offer } => {
+                out.u64(*offer);
+                stamped(&mut out, *stamp, TAKE)
+            }
+            Self::Given { stamp } => stamped(&mut out, *stamp, GIVEN),
+            Self::Kept { stamp, offer } => {
+                out.u64(*offer);
+                stamped(&mut out, *stamp, KEPT)
+            }
+            Self::Abort { stamp } => stamped(&mut out, *stamp, ABORT),
+            Self::Forward(forward) => {
+                forward.write(&mut out, now);
+                FORWARD
+            }
+            Self::Forwarded { stream, index, caught_up, trail } => {
+                out.stamp(*stream);
+                out.u64(*index);
+                out.u8(u8::from(*caught_up));
+                out.u8(u8::from(trail.is_some()));
+                if let Some(trail) = trail {
+                    trail.write(&mut out);
+                }
+                FORWARDED
+            }
+            Self::Drained { stream, epoch } => {
+                out.stamp(*stream);
+                out.stamp(*epoch);
+                DRAINED
+            }
+            Self::Moved { stream, owner, epoch, trail } => {
+                out.stamp(*stream);
+                out.text(owner);
+                out.stamp(*epoch);
+                trail.write(&mut out);
+                MOVED
+            }
+            Self::Closed { stream } => stamped(&mut out, *stream, CLOSED),
+            Self::Dropped { stream } => stamped(&mut out, *stream, DROPPED),
+            Self::Seek { stream } => stamped(&mut out, *stream, SEEK),
+            Self::Offer => OFFER,
+        };
+        (kind, out.bytes)
+    }
+
+    /// The message of this kind and body.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn decode(kind: u8, body: &[u8], now: Millis) -> Result<Self, Garbled> {
+        let mut reader = Reader::new(body);
+        let reader = &mut reader;
+        let control = match kind {
+            ASK => Self::Ask { stamp: reader.stamp()?, clean: reader.flag()? },
+            NONE_HERE => Self::NoneHere { stamp: reader.stamp()?, homes: reader.list(2, Reader::name)? },
+            ELSEWHERE => Self::Elsewhere { stamp: reader.stamp()?, owner: reader.name()? },
+            DENIED => Self::Denied {
+                stamp: reader.stamp()?,
+                winner: reader.stamp()?,
+                why: Denial::of(reader.u8()?).ok_or(Garbled)?,
+            },
+            EXPORT => Self::Export(Box::new(Export::read(reader, now)?)),
+            TAKE => Self::Take { offer: reader.u64()?, stamp: reader.stamp()? },
+            GIVEN => Self::Given { stamp: reader.stamp()? },
+            KEPT => Self::Kept { offer: reader.u64()?, stamp: reader.stamp()? },
+            ABORT => Self::Abort { stamp: reader.stamp()? },
+            FORWARD => Self::Forward(Forward::read(reader, now)?),
+            FORWARDED => {
+                let (stream, index, caught_up) = (reader.stamp()?, reader.u64()?, reader.flag()?);
+                let trail = if reader.flag()? { Some(Trail::read(reader)?) } else { None };
+                Self::Forwarded { stream, index, caught_up, trail }
+            }
+            DRAINED => Self::Drained { stream: reader.stamp()?, epoch: reader.stamp()? },
+            MOVED => Self::Moved {
+                stream: reader.stamp()?,
+                owner: reader.name()?,
+                epoch: reader.stamp()?,
+                trail: Trail::read(reader)?,
+            },
+            CLOSED => Self::Closed { stream: reader.stamp()? },
+            SEEK => Self::Seek { stream: reader.stamp()? },
+            OFFER => Self::Offer,
+            DROPPED => Self::Dropped { stream: reader.stamp()? },
+            0 | 18..=u8::MAX => return Err(Garbled),
+        };
+        reader.end()?;
+        Ok(control)
+    }
+}
+
+fn stamped(out: &mut Writer, stamp: Stamp, kind: u8) -> u8 {
+    out.stamp(stamp);
+    kind
+}
+
+fn put_names(out: &mut Writer, names: &[Arc<str>]) {
+    out.count(names.len());
+    names.iter().for_each(|name| out.text(name));
+}
+
+// === impl Denial ===
+
+impl Denial {
+    fn of(code: u8) -> Option<Self> {
+        [Self::LookUp, Self::Owner, Self::Busy, Self::Clock, Self::TooLarge].into_iter().find(|why| *why as u8 == code)
+    }
+}
+
+// === impl Export ===
+
+impl Export {
+    fn write(&self, out: &mut Writer, now: Millis) {
+        let Self { stamp, offer, epoch, cut, streams, trail, unasked, dwell, head } = self;
+        out.stamp(*stamp);
+        out.u64(*offer);
+        out.stamp(*epoch);
+        out.u64(*cut);
+        out.count(streams.len());
+        for Stream { node, life, id, index } in streams {
+            out.text(node);
+            out.u64(*life);
+            out.stamp(*id);
+            out.u64(*index);
+        }
+        trail.write(out);
+        put_names(out, unasked);
+        out.u32(*dwell);
+        head.write(out, now);
+    }
+
+    fn read(reader: &mut Reader<'_>, now: Millis) -> Result<Self, Garbled> {
+        Ok(Self {
+            stamp: reader.stamp()?,
+            offer: reader.u64()?,
+            epoch: reader.stamp()?,
+            cut: reader.u64()?,
+            streams: reader.list(34, |reader| {
+                let (node, life) = (reader.name()?, reader.u64()?);
+                Ok(Stream { node, life, id: reader.stamp()?, index: reader.u64()? })
+            })?,
+            trail: Trail::read(reader)?,
+            unasked: reader.list(2, Reader::name)?,
+            dwell: reader.u32()?,
+            head: SessionHead::read(reader, now)?,
+        })
+    }
+}
+
+// === impl Forward ===
+
+impl Forward {
+    fn write(&self, out: &mut Writer, now: Millis) {
+        let Self { stream, epoch, wants_trail, caught_up, entries } = self;
+        out.stamp(*stream);
+        out.stamp(*epoch);
+        out.u8(u8::from(*wants_trail) | u8::from(*caught_up) << 1);
+        // Most messages have their tag in common with others.
+        let mut tags: Vec<&Arc<Tag>> = Vec::new();
+        let places: Vec<u32> = entries.iter().map(|entry| place_of(entry.tag.as_ref(), &mut tags)).collect();
+        out.count(tags.len());
+        tags.iter().for_each(|tag| tag.write(out));
+        out.count(entries.len());
+        for (Entry { index, tag: _, delivery }, place) in entries.iter().zip(places) {
+            out.u64(*index);
+            out.u32(place);
+            delivery::write(out, delivery, now);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, now: Millis) -> Result<Self, Garbled> {
+        let (stream, epoch, flags) = (reader.stamp()?, reader.stamp()?, reader.u8()?);
+        if flags > 3 {
+            return Err(Garbled);
+        }
+        let tags = reader.list(6, |reader| Tag::read(reader).map(Arc::new))?;
+        let entries = reader.list(29, |reader| {
+            let (index, place) = (reader.u64()?, reader.u32()?);
+            let tag = if place == FINAL { None } else { Some(tags.get(place as usize).ok_or(Garbled)?.clone()) };
+            Ok(Entry { index, tag, delivery: delivery::read(reader, now)? })
+        })?;
+        Ok(Self { stream, epoch, wants_trail: flags & 1 != 0, caught_up: flags & 2 != 0, entries })
+    }
+}
+
+fn place_of<'a>(tag: Option<&'a Arc<Tag>>, tags: &mut Vec<&'a Arc<Tag>>) -> u32 {
+    let Some(tag) = tag else { return FINAL };
+    let at = tags.iter().position(|known| Arc::ptr_eq(known, tag)).unwrap_or_else(|| {
+        tags.push(tag);
+        tags.len() - 1
+    });
+    u32::try_from(at).unwrap_or(FINAL)
+}

@@ -1,0 +1,183 @@
+//! What is left of a session that was given away: its queue, and what still comes for it, goes to the owner until nothing
+//! can come any more.
+
+use std::sync::Arc;
+
+use crate::clock::Stamp;
+
+use super::bounds::{FORWARD_BYTES_MAX, FORWARD_MAX, Repeat};
+use super::control::{Control, Forward};
+use super::delivery;
+use super::outlet::Outlet;
+use super::record::{Cx, Record, Role};
+use super::trail::{Tag, Trail};
+
+// === impl Record ===
+
+impl Record {
+    /// Says what is to be said to the owner now.
+    pub fn progress<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        let (stream, now) = (self.epoch, cx.now);
+        let knows_owner = self.knows_owner(&cx.me());
+        let Role::Drain(drain) = &mut self.role else { return };
+        let Some((to, _)) = drain.to.clone() else { return self.seek(cx) };
+        let passed = |reachable_only| {
+            let nodes = &cx.common.nodes;
+            self.log.is_empty() && nodes.all_lanes(reachable_only, |tag| is_over(&self.trail, &nodes.me, tag))
+        };
+        let drained = knows_owner && passed(false);
+        let caught_up = knows_owner && (drained || passed(true));
+        let news = !self.log.is_empty() || drained || !knows_owner || caught_up && !drain.caught_up;
+        // What is under way is said again when it is due; when nothing is, news go at once.
+        if drain.waits && !drain.repeat.is_due(now) || !drain.waits && !news && !drain.repeat.is_due(now) {
+            return;
+        }
+        if !cx.common.nodes.is_connected(&to) {
+            return drain.repeat.said(now);
+        }
+        if drained {
+            drain.waits = true;
+            drain.repeat.said(now);
+            return cx.say(&to, &Control::Drained { stream, epoch: drain.epoch });
+        }
+        // With nothing to tell it still asks now and then whether the owner is where it was.
+        drain.waits = news;
+        if news {
+            drain.repeat.said(now)
+        } else {
+            drain.repeat.idle(now)
+        }
+        let epoch = drain.epoch;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for entry in self.log.iter().take(FORWARD_MAX) {
+            bytes += delivery::len(&entry.delivery) + 12;
+            if bytes > FORWARD_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        cx.say(&to, &Control::Forward(Forward { stream, epoch, wants_trail: !knows_owner, caught_up, entries }));
+    }
+
+    /// Whether the trail tells since when somebody after this node takes messages directly.
+    fn knows_owner(&self, me: &str) -> bool {
+        let stays = self.trail.stays();
+        stays.len() > self.trail.last_of(me).map_or(0, |place| place + 1)
+    }
+
+    /// The owner has all up to an index.
+    pub fn on_forwarded<O: Outlet>(
+        &mut self,
+        cx: &mut Cx<'_, O>,
+        from: &Arc<str>,
+        (stream, index, caught_up): (Stamp, u64, bool),
+        trail: Option<Trail>,
+    ) {
+        let Role::Drain(drain) = &mut self.role else { return };
+        if stream != self.epoch || drain.to.as_ref().is_none_or(|(to, _)| to != from) {
+            return;
+        }
+        let before = self.log.len();
+        while let Some(entry) = self.log.pop_front_if(|entry| entry.index <= index) {
+            self.log_bytes -= entry.delivery.cost();
+        }
+        cx.common.stats.forwarded += (before - self.log.len()) as u64;
+        let news = self.log.len() < before || trail.is_some() || caught_up && !drain.caught_up;
+        drain.caught_up |= caught_up;
+        if let Some(trail) = trail {
+            self.trail = trail;
+        }
+        if news {
+            drain.waits = false;
+            drain.repeat = Repeat::now(cx.now);
+        }
+    }
+
+    /// Another node owns it by now, or the owner asks whether anything is left here.
+    pub fn on_moved<O: Outlet>(
+        &mut self,
+        cx: &mut Cx<'_, O>,
+        from: &Arc<str>,
+        (owner, epoch): (Arc<str>, Stamp),
+        trail: Trail,
+        stream: Stamp,
+    ) {
+        let me = cx.me();
+        let drain = match &mut self.role {
+            Role::Drain(drain) if stream == self.epoch => drain,
+            Role::None | Role::Owner | Role::Frozen(_) | Role::Drain(_) => {
+                return cx.say(from, &Control::Dropped { stream });
+            }
+        };
+        let Some(last) = trail.stays().last() else { return };
+        if epoch <= drain.epoch || owner == me || last.node != owner {
+            return;
+        }
+        // An owner that is dead by now is sought as any other.
+        drain.to = (!cx.common.nodes.is_dead(&owner, last.life)).then_some((owner, last.life));
+        drain.epoch = epoch;
+        drain.waits = false;
+        drain.caught_up = false;
+        drain.votes.clear();
+        drain.repeat = Repeat::now(cx.now);
+        self.trail = trail;
+    }
+
+    /// Nobody waits for this stream at that node.
+    pub fn on_closed<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, from: &Arc<str>, stream: Stamp) {
+        let Role::Drain(drain) = &mut self.role else { return };
+        if stream != self.epoch {
+            return;
+        }
+        match &drain.to {
+            Some((to, _)) if to == from => self.forget(cx),
+            Some(_) => {}
+            None => {
+                drain.votes.insert(from.clone());
+                if cx.common.nodes.others().all(|(node, _)| drain.votes.contains(node)) {
+                    self.forget(cx);
+                }
+            }
+        }
+    }
+
+    /// Nothing is left of it here.
+    pub fn forget<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        cx.out.discard(cx.id);
+        self.reset(cx);
+    }
+
+    /// The owner died: perhaps it had given the session away before.
+    pub fn owner_died<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        let Role::Drain(drain) = &mut self.role else { return };
+        drain.to = None;
+        drain.waits = false;
+        drain.votes.clear();
+        drain.repeat = Repeat::now(cx.now);
+        self.seek(cx);
+    }
+
+    fn seek<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        let stream = self.epoch;
+        let Role::Drain(drain) = &mut self.role else { return };
+        if !drain.repeat.is_due(cx.now) {
+            return;
+        }
+        drain.repeat.said(cx.now);
+        let silent = cx.common.nodes.others().map(|(node, _)| node).filter(|node| !drain.votes.contains(*node));
+        let silent: Vec<Arc<str>> = silent.cloned().collect();
+        if silent.is_empty() {
+            return self.forget(cx);
+        }
+        silent.iter().for_each(|node| cx.say(node, &Control::Seek { stream }));
+    }
+}
+
+/// Whether nothing that is still to come by a lane is this node's duty.
+fn is_over(trail: &Trail, me: &str, tag: &Tag) -> bool {
+    match trail.last_of(me) {
+        Some(place) => trail.is_passed(place, tag),
+        None => trail.duty(tag).is_some(),
+    }
+}

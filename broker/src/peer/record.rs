@@ -1,0 +1,462 @@
+//! What a node keeps of a client id whose session moves, moved, or is looked for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::clock::{Millis, Stamp};
+use crate::message::Delivery;
+
+use super::bounds::{DWELL_FORGET, HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat, STREAM_QUIET, Settings};
+use super::control::{Control, Entry, Export, Stream};
+use super::envelope::{self, Lives};
+use super::nodes::Nodes;
+use super::outlet::{Outlet, Refusal, Serve, Session};
+use super::stats::Stats;
+use super::trail::{Tag, Trail};
+
+/// What all records of a shard have in common.
+#[derive(Debug)]
+pub struct Common {
+    /// The nodes.
+    pub nodes: Nodes,
+    /// What is set.
+    pub settings: Settings,
+    /// Counters.
+    pub stats: Stats,
+    /// Sessions frozen or taken now, and bytes of their heads.
+    pub load: (usize, usize),
+    /// Look-ups under way.
+    pub lookups: usize,
+    /// Sessions that ended and are remembered.
+    pub tombs: usize,
+    /// The token of the next stake.
+    pub token: u64,
+    /// Sessions frozen so far; numbers the offers.
+    pub offers: u64,
+    /// Sessions imported since the last stake was asked for.
+    pub imported: Vec<Arc<str>>,
+}
+
+/// A call about one client id.
+pub struct Cx<'a, O> {
+    /// The shard.
+    pub out: &'a mut O,
+    /// What the records have in common.
+    pub common: &'a mut Common,
+    /// The client id.
+    pub id: &'a Arc<str>,
+    /// The time.
+    pub now: Millis,
+}
+
+/// All that is kept of one client id. Sessions that never moved, and began when all nodes could be asked, have none.
+#[derive(Debug)]
+pub struct Record {
+    /// What this node is to the session.
+    pub role: Role,
+    /// The stamp by which this node took the session; names the stream of its queue.
+    pub epoch: Stamp,
+    /// Who owned it.
+    pub trail: Trail,
+    /// Streams of those before that are still open.
+    pub streams: Vec<Open>,
+    /// Index of the last message of this node's own stream.
+    pub index: u64,
+    /// The queue, while this node is not the owner.
+    pub log: VecDeque<Entry>,
+    /// Bytes of the log.
+    pub log_bytes: usize,
+    /// What came directly and waits for what older owners have.
+    pub held: VecDeque<Delivery>,
+    /// Bytes of it.
+    pub held_bytes: usize,
+    /// Until when.
+    pub hold_until: Millis,
+    /// The stake that will say since when messages come directly.
+    pub staking: Option<u64>,
+    /// What came meanwhile, with the tag that decides about it.
+    pub undecided: Vec<(Option<Arc<Tag>>, Delivery)>,
+    /// Messages for it are offered to this record.
+    pub watched: bool,
+    /// The client that is served as soon as all shards of this node know where its session is: what it subscribes to and
+    /// what it publishes meet here from its first packet on.
+    pub serving: Option<Waiting>,
+    /// The look-up under way.
+    pub lookup: Option<LookUp>,
+    /// Nodes that could not be asked when the session began and may have another one of this name.
+    pub unasked: BTreeSet<Arc<str>>,
+    /// The stamp by which they are asked, and when next.
+    pub settling: Option<(Stamp, Repeat)>,
+    /// The session ended while nodes are still unasked: its last CONNECT, and until when it is remembered.
+    pub tomb: Option<(Stamp, Millis)>,
+    /// When it came here, and for how many milliseconds it stays.
+    pub moved: Option<(Millis, u32)>,
+    /// When the shard looks at it next, as its table of timers has it.
+    pub scheduled: Option<Millis>,
+}
+
+/// What a node is to a session.
+#[derive(Debug)]
+pub enum Role {
+    /// Nothing.
+    None,
+    /// It serves it.
+    Owner,
+    /// It would give it to another node, and serves nobody meanwhile.
+    Frozen(Frozen),
+    /// It gave it away, and forwards what is left and what comes.
+    Drain(Drain),
+}
+
+/// A session on offer.
+#[derive(Debug)]
+pub struct Frozen {
+    /// To whom.
+    pub to: Arc<str>,
+    /// The ask.
+    pub stamp: Stamp,
+    /// Number of the offer.
+    pub offer: u64,
+    /// After this it goes on here.
+    pub until: Millis,
+    /// The export, as kind and body, the same at each repeat.
+    pub export: (u8, Vec<u8>),
+    /// When it is said again.
+    pub repeat: Repeat,
+}
+
+/// The rest of a session that was given away.
+#[derive(Debug)]
+pub struct Drain {
+    /// The owner and its life; `None`: it died, and another one is sought.
+    pub to: Option<(Arc<str>, u64)>,
+    /// The owner's epoch.
+    pub epoch: Stamp,
+    /// Something was said and not answered.
+    pub waits: bool,
+    /// When it is said again.
+    pub repeat: Repeat,
+    /// The owner heard that all that can be reached has been forwarded.
+    pub caught_up: bool,
+    /// Nodes that know nothing of the stream, while an owner is sought.
+    pub votes: BTreeSet<Arc<str>>,
+    /// When it is given up.
+    pub until: Millis,
+}
+
+/// An open stream of somebody who owned the session before.
+#[derive(Debug)]
+pub struct Open {
+    /// The stream.
+    pub stream: Stream,
+    /// What comes from nodes that can be reached is all here.
+    pub caught_up: bool,
+    /// When it was heard of last.
+    pub heard: Millis,
+    /// When its node is asked about it, if nothing is heard before.
+    pub ask_at: Millis,
+}
+
+/// The search for a session.
+#[derive(Debug)]
+pub struct LookUp {
+    /// The stamp that it asks by.
+    pub stamp: Stamp,
+    /// The session is to end.
+    pub clean: bool,
+    /// The client that waits.
+    pub client: Option<Waiting>,
+    /// When the client has waited enough.
+    pub deadline: Millis,
+    /// It was denied once and asks by a later stamp.
+    pub again: bool,
+    /// Who has answered what.
+    pub answers: BTreeMap<Arc<str>, Answer>,
+    /// The node, and its life, whose export is to be taken: it is asked to give it.
+    pub taking: Option<(Arc<str>, u64)>,
+    /// When those who have not answered are asked again.
+    pub repeat: Repeat,
+}
+
+/// A client that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Its CONNECT.
+    pub stamp: Stamp,
+    /// It wants a new session.
+    pub clean: bool,
+}
+
+/// What a node answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// It has none; others that claim it.
+    None(Vec<Arc<str>>),
+    /// It gave it away, to this node.
+    Elsewhere(Arc<str>),
+    /// It has it on offer.
+    Export(Box<Export>),
+}
+
+// === impl Cx ===
+
+impl<O: Outlet> Cx<'_, O> {
+    /// Says something to a node, if it can be reached.
+    pub fn say(&mut self, to: &Arc<str>, control: &Control) {
+        let (kind, body) = control.encode(self.now);
+        self.say_encoded(to, kind, &body);
+    }
+
+    /// The same, encoded before.
+    pub fn say_encoded(&mut self, to: &Arc<str>, kind: u8, body: &[u8]) {
+        let nodes = &self.common.nodes;
+        let Some(life) = nodes.life_of(to).filter(|_| nodes.is_connected(to)) else { return };
+        for payload in envelope::pack(self.id, Lives { from: nodes.life, to: life }, kind, body) {
+            if !self.out.control(to, &payload) {
+                return;
+            }
+        }
+    }
+
+    /// This node.
+    pub fn me(&self) -> Arc<str> {
+        self.common.nodes.me.clone()
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// A stream that was just opened.
+    pub fn new(stream: Stream, now: Millis) -> Self {
+        Self { stream, caught_up: false, heard: now, ask_at: now + STREAM_QUIET }
+    }
+
+    /// It was heard of.
+    pub fn hear(&mut self, now: Millis) {
+        (self.heard, self.ask_at) = (now, now + STREAM_QUIET);
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// What is true of a client id of which nothing is kept.
+    pub fn new(session: Option<Session>, nodes: &Nodes) -> Self {
+        Self {
+            role: if session.is_some() { Role::Owner } else { Role::None },
+            epoch: session.map_or(Stamp::default(), |session| session.epoch),
+            trail: Trail::begun(nodes.me.clone(), nodes.life),
+            streams: Vec::new(),
+            index: 0,
+            log: VecDeque::new(),
+            log_bytes: 0,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            hold_until: Millis(0),
+            staking: None,
+            undecided: Vec::new(),
+            watched: false,
+            serving: None,
+            lookup: None,
+            unasked: BTreeSet::new(),
+            settling: None,
+            tomb: None,
+            moved: None,
+            scheduled: None,
+        }
+    }
+
+    /// Whether nothing need be kept.
+    pub fn is_plain(&self) -> bool {
+        let Self { role, trail, streams, held, staking, lookup, unasked, tomb, moved, serving, .. } = self;
+        let role = match role {
+            Role::None => true,
+            Role::Owner => trail.is_plain() && streams.is_empty() && held.is_empty() && staking.is_none(),
+            Role::Frozen(_) | Role::Drain(_) => false,
+        };
+        role && serving.is_none() && lookup.is_none() && unasked.is_empty() && tomb.is_none() && moved.is_none()
+    }
+
+    /// Whether marks may bring it further.
+    pub fn is_unsettled(&self) -> bool {
+        match &self.role {
+            Role::None | Role::Frozen(_) => false,
+            Role::Owner => self.trail.stays().len() > 1 || !self.streams.is_empty() || self.serving.is_some(),
+            Role::Drain(_) => true,
+        }
+    }
+
+    /// Bytes of a head that this record keeps, if it keeps one.
+    pub fn load(&self) -> Option<usize> {
+        let frozen = if let Role::Frozen(frozen) = &self.role { Some(frozen.export.1.len()) } else { None };
+        let answers = self.lookup.iter().flat_map(|lookup| lookup.answers.values());
+        let exports = answers.filter_map(|answer| match answer {
+            Answer::Export(export) => Some(export.head.weight()),
+            Answer::None(_) | Answer::Elsewhere(_) => None,
+        });
+        exports.chain(frozen).reduce(|sum, len| sum + len)
+    }
+
+    /// When it must be looked at.
+    pub fn due(&self) -> Option<Millis> {
+        let role = match &self.role {
+            Role::None => None,
+            Role::Owner => self.streams.iter().map(|open| open.ask_at).min(),
+            Role::Frozen(frozen) => Some(frozen.until.min(frozen.repeat.next)),
+            Role::Drain(drain) => Some(drain.until.min(drain.repeat.next)),
+        };
+        let lookup = self.lookup.as_ref().map(|lookup| lookup.deadline.min(lookup.repeat.next));
+        let held = (!self.held.is_empty()).then_some(self.hold_until);
+        let settling = self.settling.as_ref().map(|(_, repeat)| repeat.next);
+        let tomb = self.tomb.map(|(_, until)| until);
+        let quiet = self.moved.map(|(at, _)| at + DWELL_FORGET);
+        [role, lookup, held, settling, tomb, quiet].into_iter().flatten().min()
+    }
+
+    /// A message for a session that another node had, or has: it is this node's duty or not.
+    pub fn offer<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: &Arc<Tag>, delivery: Delivery, shared: bool) {
+        // Of a shared subscription one member was chosen, and nobody else has the message.
+        let mine = shared || self.trail.accepts(&cx.common.nodes.me, tag);
+        match &self.role {
+            Role::None => {}
+            Role::Owner if self.staking.is_some() => {
+                if self.undecided.len() < cx.out.limits().messages {
+                    self.undecided.push(((!shared).then(|| tag.clone()), delivery));
+                } else {
+                    cx.common.stats.messages_dropped += 1;
+                }
+            }
+            Role::Owner if !mine => {}
+            Role::Owner => self.take(cx, delivery),
+            Role::Frozen(_) | Role::Drain(_) if !mine => {}
+            Role::Frozen(_) | Role::Drain(_) => {
+                let limits = cx.out.limits();
+                if self.log.len() >= limits.messages || self.log_bytes + delivery.cost() > limits.bytes {
+                    cx.common.stats.messages_dropped += 1;
+                    return;
+                }
+                self.index += 1;
+                self.log_bytes += delivery.cost();
+                self.log.push_back(Entry { index: self.index, tag: (!shared).then(|| tag.clone()), delivery });
+                if let Role::Drain(drain) = &mut self.role
+                    && !drain.waits
+                {
+                    drain.repeat = Repeat::now(cx.now);
+                }
+            }
+        }
+    }
+
+    /// It is known by now what is this node's duty.
+    pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        for (tag, delivery) in std::mem::take(&mut self.undecided) {
+            if tag.is_none_or(|tag| self.trail.accepts(&cx.common.nodes.me, &tag)) {
+                self.take(cx, delivery);
+            }
+        }
+    }
+
+    /// The owner takes a message that came directly: behind what older owners have, if that is still to come.
+    fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, delivery: Delivery) {
+        if self.is_holding(cx.now) {
+            self.held_bytes += delivery.cost();
+            self.held.push_back(delivery);
+            if self.held.len() > HELD_MAX || self.held_bytes > HELD_BYTES_MAX {
+                self.release(cx);
+            }
+        } else {
+            self.release(cx);
+            cx.out.append(cx.id, delivery, false);
+        }
+    }
+
+    /// Whether what comes directly waits.
+    fn is_holding(&self, now: Millis) -> bool {
+        now < self.hold_until && self.streams.iter().any(|open| !open.caught_up)
+    }
+
+    /// Lets go what waited, if it need wait no more.
+    pub fn release_if_due<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        if !self.is_holding(cx.now) {
+            self.release(cx);
+        }
+    }
+
+    fn release<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        if self.streams.iter().any(|open| !open.caught_up) {
+            cx.common.stats.holds_passed += self.held.len() as u64;
+            self.hold_until = Millis(0);
+        }
+        self.held_bytes = 0;
+        for delivery in std::mem::take(&mut self.held) {
+            cx.out.append(cx.id, delivery, false);
+        }
+    }
+
+    /// Begins to hold what comes directly.
+    pub fn hold(&mut self, now: Millis) {
+        self.hold_until = now + ORDER_HOLD;
+    }
+
+    /// An owner looks whether those before are settled; a drain, whether there is something to say.
+    pub fn review<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        match &self.role {
+            Role::None | Role::Frozen(_) => {}
+            Role::Owner => {
+                self.serve_if_known(cx);
+                self.release_if_due(cx);
+                self.prune(cx);
+            }
+            Role::Drain(_) => self.progress(cx),
+        }
+    }
+
+    /// Serves the client that waits, once all shards of this node route by the session's being here.
+    fn serve_if_known<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        let last = self.trail.stays().last();
+        let is_known = |tag: &Tag| last.is_none_or(|stay| stay.is_known(tag));
+        if let Some(client) = self.serving.take_if(|_| cx.common.nodes.own_lanes(is_known)) {
+            cx.out.serve(cx.id, Serve::Present(client.stamp));
+        }
+    }
+
+    /// Forgets stays that are over for this node, and its watch when all are.
+    fn prune<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        if self.staking.is_some() {
+            return;
+        }
+        let me = &cx.common.nodes.me;
+        while let [oldest, _, ..] = self.trail.stays()
+            && (oldest.node == *me || self.streams.iter().all(|open| open.stream.node != oldest.node))
+            && cx.common.nodes.all_lanes(false, |tag| self.trail.is_passed(0, tag))
+        {
+            self.trail.forget_oldest();
+        }
+        if self.watched && !self.is_unsettled() && self.held.is_empty() {
+            self.watched = false;
+            self.serving = None;
+            cx.out.unwatch(cx.id);
+        }
+    }
+
+    /// Nothing is left of what the record knew of a session: it ended, or a new one begins.
+    pub fn reset<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        let nodes = &cx.common.nodes;
+        self.trail = Trail::begun(nodes.me.clone(), nodes.life);
+        self.streams.clear();
+        cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
+        self.undecided.clear();
+        self.log.clear();
+        self.held.clear();
+        (self.index, self.log_bytes, self.held_bytes) = (0, 0, 0);
+        self.staking = None;
+        if self.serving.take().is_some() {
+            cx.common.stats.overtaken += 1;
+            cx.out.refuse(cx.id, Refusal::TakenOver);
+        }
+        self.moved = None;
+        self.watched = false;
+        self.role = Role::None;
+    }
+}
