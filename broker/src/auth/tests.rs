@@ -48,6 +48,7 @@ fn loaded(anonymous: Anonymous) -> Loaded {
         users: BTreeMap::from(users),
         listeners: BTreeMap::new(),
         links: BTreeMap::new(),
+        cluster: None,
     }
 }
 

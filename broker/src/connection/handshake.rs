@@ -14,9 +14,9 @@ use crate::codec::connack::{self, Connack};
 use crate::codec::connect::{self, Connect};
 use crate::codec::frame::{self, Kind, Peek};
 use crate::codec::{Error, Reason, Version};
-use crate::link::{CONNECT_PROPERTY, PACKET_MIN};
+use crate::link::{CONNECT_PROPERTY, PACKET_MIN, PEER_PROPERTY};
 use crate::metrics::Refused;
-use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, Shared, Stream, answer_and_close, shard_of};
+use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, LinkKey, Shared, Stream, answer_and_close, shard_of};
 use crate::tls::{self, Certificate};
 use crate::transport::{Movable, Transport};
 
@@ -40,6 +40,29 @@ pub struct Door {
     pub receive_maximum: u16,
     /// The remote cluster of each link, by the link's name: it decides the link's shard.
     pub links: Vec<(Arc<str>, String)>,
+    /// Who comes in here.
+    pub guests: Guests,
+}
+
+/// Who comes in at a listener.
+pub enum Guests {
+    /// Clients, and other clusters.
+    Clients,
+    /// The other nodes of the cluster, and nobody else.
+    Nodes {
+        /// Name of the cluster.
+        cluster: String,
+        /// Names of the nodes.
+        others: Vec<Arc<str>>,
+    },
+}
+
+/// Who has come in.
+enum Guest {
+    /// A client, or a link's user.
+    User(Identity),
+    /// A node of this name.
+    Node(Arc<str>),
 }
 
 /// An accepted socket.
@@ -81,7 +104,7 @@ pub async fn greet(shared: Arc<Shared>, door: Arc<Door>, handshake: Handshake) {
         Ok(admitted) => admitted,
         Err(_) => Err(Refusal::silent(Refused::ConnectTimeout, "no whole CONNECT came in time")),
     };
-    let (connect, identity) = match admitted {
+    let (connect, guest) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
             note(&shared, peer, refusal.why, &refusal.message);
@@ -99,12 +122,29 @@ pub async fn greet(shared: Arc<Shared>, door: Arc<Door>, handshake: Handshake) {
             return answer_and_close(transport, bytes, guard);
         }
     };
+    let identity = match guest {
+        Guest::User(identity) => identity,
+        Guest::Node(node) => {
+            let arrival = Arrival { home: node.to_string(), link: LinkKey::Peer(node), user: None };
+            return attach_link(&shared, &door, shard, transport, connect, arrival, buffer, guard).await;
+        }
+    };
     match identity.role.clone() {
         Role::Client => attach(&shared, shard, transport, connect, identity, buffer, guard, peer),
         Role::Link { name } => {
-            attach_link(&shared, &door, shard, transport, connect, (name, identity.user), buffer, guard).await;
+            let Some((_, remote)) = door.links.iter().find(|(link, _)| *link == name) else { return };
+            let arrival = Arrival { home: remote.clone(), link: LinkKey::Cluster(name), user: identity.user };
+            attach_link(&shared, &door, shard, transport, connect, arrival, buffer, guard).await;
         }
     }
+}
+
+/// A link that has come in.
+struct Arrival {
+    /// What its shard is found by: the name of the remote cluster, or of the node.
+    home: String,
+    link: LinkKey,
+    user: Option<Arc<str>>,
 }
 
 async fn secure(socket: TcpStream, door: &Door) -> Result<Transport, String> {
@@ -114,7 +154,62 @@ async fn secure(socket: TcpStream, door: &Door) -> Result<Transport, String> {
 }
 
 /// Reads CONNECT and decides about it; what came behind it stays in `buffer`.
-async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> Result<(Connect, Identity), Refusal> {
+async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> Result<(Connect, Guest), Refusal> {
+    let connect = read_connect(transport, buffer, door).await?;
+    let version = connect.version;
+    let packet_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
+    let refuse = |why, reason, message: String| Refusal { why, answer: Some((version, reason)), packet_max, message };
+    if let Guests::Nodes { cluster, others } = &door.guests {
+        return match node_of(&connect, transport, cluster, others) {
+            Ok(node) => Ok((connect, Guest::Node(node))),
+            Err(message) => Err(refuse(Refused::NodeRefused, Reason::NotAuthorized, message)),
+        };
+    }
+    if connect.properties.authentication_method.is_some() {
+        let message = "no authentication method is offered; use a user name and a password".to_owned();
+        return Err(refuse(Refused::UnsupportedAuthentication, Reason::BadAuthenticationMethod, message));
+    }
+    if connect.client_id.len() > door.client_id_max {
+        let message = format!("the client id is longer than {} bytes", door.client_id_max);
+        return Err(refuse(Refused::ClientIdInvalid, Reason::ClientIdNotValid, message));
+    }
+    let link_from = connect.properties.user_properties.iter().find(|(name, _)| name == CONNECT_PROPERTY);
+    let certificate_name =
+        transport.peer_certificate().and_then(Certificate::parse).and_then(|certificate| certificate.common_name);
+    let attempt = Attempt {
+        username: connect.username.as_deref(),
+        password: connect.password.as_deref(),
+        certificate_name: certificate_name.as_deref(),
+        link_from: link_from.map(|(_, cluster)| &**cluster),
+    };
+    match door.auth.authenticate(&attempt).await {
+        Ok(identity) => Ok((connect, Guest::User(identity))),
+        Err(no) => Err(refuse(no.counts_as(), no.reason(), no.to_string())),
+    }
+}
+
+/// The node that a CONNECT comes from: it says so, is one of ours, and has proved by its certificate that it is that one.
+fn node_of(connect: &Connect, transport: &Transport, cluster: &str, others: &[Arc<str>]) -> Result<Arc<str>, String> {
+    let property = connect.properties.user_properties.iter().find(|(name, _)| name == PEER_PROPERTY);
+    let node = &connect.client_id;
+    match property {
+        None => return Err("only other nodes of the cluster connect here; clients have ports of their own".to_owned()),
+        Some((_, theirs)) if theirs != cluster => {
+            return Err(format!("a node of cluster `{theirs}` has called, and this is cluster `{cluster}`"));
+        }
+        Some(_) => {}
+    }
+    let Some(known) = others.iter().find(|known| ***known == **node) else {
+        return Err(format!("`{node}` is not among the other nodes of this one's `cluster.nodes`"));
+    };
+    if !transport.peer_certificate().is_some_and(|certificate| tls::is_for(certificate, node)) {
+        return Err(format!("the certificate is not for `{node}`: the name must be among its DNS names"));
+    }
+    Ok(Arc::clone(known))
+}
+
+/// Reads CONNECT; what came behind it stays in `buffer`.
+async fn read_connect(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> Result<Connect, Refusal> {
     let total = loop {
         if let Some(first) = buffer.first()
             && Kind::of(*first) != Ok(Kind::Connect)
@@ -135,30 +230,7 @@ async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> 
     let connect = connect::decode(&buffer[..total]).map_err(|no| Refusal::of(no.error, no.answer))?;
     let rest = buffer.split_off(total);
     *buffer = rest;
-    let version = connect.version;
-    let packet_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
-    let refuse = |why, reason, message: String| Refusal { why, answer: Some((version, reason)), packet_max, message };
-    if connect.properties.authentication_method.is_some() {
-        let message = "no authentication method is offered; use a user name and a password".to_owned();
-        return Err(refuse(Refused::UnsupportedAuthentication, Reason::BadAuthenticationMethod, message));
-    }
-    if connect.client_id.len() > door.client_id_max {
-        let message = format!("the client id is longer than {} bytes", door.client_id_max);
-        return Err(refuse(Refused::ClientIdInvalid, Reason::ClientIdNotValid, message));
-    }
-    let link_from = connect.properties.user_properties.iter().find(|(name, _)| name == CONNECT_PROPERTY);
-    let certificate_name =
-        transport.peer_certificate().and_then(Certificate::parse).and_then(|certificate| certificate.common_name);
-    let attempt = Attempt {
-        username: connect.username.as_deref(),
-        password: connect.password.as_deref(),
-        certificate_name: certificate_name.as_deref(),
-        link_from: link_from.map(|(_, cluster)| &**cluster),
-    };
-    match door.auth.authenticate(&attempt).await {
-        Ok(identity) => Ok((connect, identity)),
-        Err(no) => Err(refuse(no.counts_as(), no.reason(), no.to_string())),
-    }
+    Ok(connect)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one Attach")]
@@ -189,17 +261,16 @@ async fn attach_link(
     here: usize,
     mut transport: Transport,
     connect: Connect,
-    (link, user): (Arc<str>, Option<Arc<str>>),
+    Arrival { home, link, user }: Arrival,
     leftover: Vec<u8>,
     guard: ConnectionGuard,
 ) {
-    let Some((_, remote)) = door.links.iter().find(|(name, _)| *name == link) else { return };
     let mut properties = connack::Properties {
         receive_maximum: Some(door.receive_maximum),
         maximum_packet_size: u32::try_from(door.packet_max.max(PACKET_MIN as usize)).ok(),
         ..connack::Properties::default()
     };
-    properties.assigned_client_id = connect.client_id.is_empty().then(|| format!("link-{link}"));
+    properties.assigned_client_id = connect.client_id.is_empty().then(|| format!("link-{}", link.name()));
     let mut answer = Vec::new();
     let accepted = Connack { session_present: false, reason: Reason::Success, properties };
     connack::encode(&mut answer, connect.version, &accepted);
@@ -211,7 +282,7 @@ async fn attach_link(
     if !matches!(tokio::time::timeout(door.timeout, written).await, Ok(Ok(()))) {
         return;
     }
-    let shard = shard_of(remote.as_bytes(), shared.inboxes.len());
+    let shard = shard_of(home.as_bytes(), shared.inboxes.len());
     let Ok(peer) = transport.peer_addr() else { return };
     let Some(stream) = bring(transport, here, shard, peer) else { return };
     shared.inboxes[shard].send(Control::AttachLink(Box::new(AttachLink {

@@ -2,4 +2,4 @@
 
 mod handshake;
 
-pub use handshake::{Door, Handshake, greet};
+pub use handshake::{Door, Guests, Handshake, greet};

@@ -68,6 +68,7 @@ reasons! {
         BadPassword "bad_password" "User name or password is wrong.",
         NotAuthorized "not_authorized" "Anonymous clients are refused, or the user may do something else only.",
         LinkRefused "link_refused" "A link came in that no link of this side accepts.",
+        NodeRefused "node_refused" "Who came to the port of the cluster's nodes is none of them.",
         ServerBusy "server_busy" "Too many passwords waited to be verified.",
         MaxSessions "max_sessions" "The node had `maxSessions` sessions.",
         Shutdown "shutdown" "The node is stopping.",

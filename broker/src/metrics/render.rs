@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_broker_api::{LinkState, LinkStatus, Status};
 
 use super::text::Text;
-use super::{Closed, Counters, Dropped, Events, Refused};
+use super::{Closed, Counters, Dropped, Events, Refused, peers};
 
 /// Renders everything; gauges of clients and links come from `status`, rates from `counters` and `events`.
 pub fn render(counters: &Counters, events: &Events, status: &Status) -> String {
@@ -16,6 +16,7 @@ pub fn render(counters: &Counters, events: &Events, status: &Status) -> String {
     refusals(&mut text, events);
     listeners(&mut text, status);
     links(&mut text, &status.links);
+    peers::render(&mut text, &status.peers);
     text.finish()
 }
 
@@ -185,7 +186,7 @@ const LINK_COUNTERS: [LinkCounter; 3] = [
 mod tests {
     use std::collections::BTreeSet;
 
-    use tombolo_broker_api::ListenerStatus;
+    use tombolo_broker_api::{ListenerStatus, PeerState, PeerStatus};
 
     use super::*;
 
@@ -205,8 +206,9 @@ mod tests {
             messages_dropped: BTreeMap::from([("spool_full".into(), 2)]),
             ..LinkStatus::default()
         };
+        let peer = PeerStatus { node: "edge-1".into(), state: PeerState::Suspended, ..PeerStatus::default() };
         let listener = ListenerStatus { name: "mqtt".into(), connections: 7, ..ListenerStatus::default() };
-        let status = Status { links: vec![link], listeners: vec![listener], ..Status::default() };
+        let status = Status { links: vec![link], listeners: vec![listener], peers: vec![peer], ..Status::default() };
         render(&counters, &events, &status)
     }
 
@@ -223,6 +225,8 @@ mod tests {
             "tombolo_link_state{link=\"to-cloud\",state=\"disconnected\"} 0",
             "tombolo_link_ready{link=\"to-cloud\",remote=\"deployment-cloud\"} 1",
             "tombolo_link_round_trip_seconds{link=\"to-cloud\",remote=\"deployment-cloud\"} 0.0015",
+            "tombolo_peer_state{peer=\"edge-1\",state=\"suspended\"} 1",
+            "tombolo_peer_ready{peer=\"edge-1\"} 0",
             "tombolo_link_messages_dropped_total{link=\"to-cloud\",remote=\"deployment-cloud\",reason=\"spool_full\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -16,7 +16,6 @@ use super::dial_error::{DialError, Fault, Phase};
 use crate::codec::frame::{self, Kind, Peek};
 use crate::codec::{Reason, Version, connack, connect};
 use crate::config::{Secret, Server};
-use crate::link::CONNECT_PROPERTY;
 use crate::transport::{Movable, Transport};
 
 /// How a link dials; the same for all of its servers.
@@ -24,7 +23,9 @@ use crate::transport::{Movable, Transport};
 pub struct DialConfig {
     /// Where, in the order to try.
     pub servers: Vec<Server>,
-    /// Our cluster, as the remote knows it.
+    /// User property of CONNECT that says who calls.
+    pub property: &'static str,
+    /// Its value: our cluster, as the remote knows it.
     pub cluster_name: String,
     /// Client id: prefix, link and node.
     pub client_id: String,
@@ -183,7 +184,7 @@ fn connect_packet(config: &DialConfig) -> connect::Connect {
             topic_alias_maximum: 0,
             request_response_information: false,
             request_problem_information: true,
-            user_properties: vec![(CONNECT_PROPERTY.to_owned(), config.cluster_name.clone())],
+            user_properties: vec![(config.property.to_owned(), config.cluster_name.clone())],
             authentication_method: None,
             authentication_data: None,
         },

@@ -1,4 +1,4 @@
-//! Dials for links: one try for each request, and what comes of it to the shard of the link.
+//! Dials for links and other nodes: one try for each request, and what comes of it to the shard of the link.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tombolo_broker_api as api;
 use super::dial::{DialConfig, dial};
 use super::prepared::Prepared;
 use crate::clock::UnixSeconds;
-use crate::shard::{AttachLink, Control, DialRequest, Shared, Stream};
+use crate::shard::{AttachLink, Control, DialRequest, LinkKey, Shared, Stream};
 
 /// Takes requests until the shards are gone. The configuration is read anew for each, so that a changed password counts
 /// from the next try on.
@@ -19,15 +19,21 @@ pub async fn run(
 ) {
     while let Some(request) = requests.recv().await {
         let Some(shared) = shared.upgrade() else { return };
-        let config = prepared.borrow().links.get(&request.link.name).cloned();
+        let config = {
+            let prepared = prepared.borrow();
+            match &request.link {
+                LinkKey::Cluster(name) => prepared.links.get(&**name).cloned(),
+                LinkKey::Peer(node) => prepared.cluster.as_ref().and_then(|cluster| cluster.dial.get(&**node)).cloned(),
+            }
+        };
         tokio::spawn(async move {
             let inbox = &shared.inboxes[usize::from(request.shard)];
-            let link: Arc<str> = request.link.name.as_str().into();
             let control = match once(&request, config).await {
                 Ok(attach) => Control::AttachLink(Box::new(attach)),
                 Err((reason, message)) => {
                     let unix_seconds = UnixSeconds::now().0;
-                    Control::DialFailed { link, error: api::LinkError { reason, message, unix_seconds } }
+                    let error = api::LinkError { reason, message, unix_seconds };
+                    Control::DialFailed { link: request.link, error }
                 }
             };
             inbox.send(control);
@@ -42,7 +48,7 @@ async fn once(request: &DialRequest, config: Option<Arc<DialConfig>>) -> Result<
     let dialled = dial(server, &config).await.map_err(|error| (error.name().to_owned(), error.to_string()))?;
     let detached = dialled.transport.detach().map_err(|error| ("ConnectionLost".to_owned(), error.to_string()))?;
     Ok(AttachLink {
-        link: request.link.name.as_str().into(),
+        link: request.link.clone(),
         user: None,
         stream: Stream::Moved(detached),
         leftover: dialled.leftover,

@@ -10,4 +10,4 @@ pub use dial::{DialConfig, Dialled, dial};
 pub use dial_error::{DialError, Fault};
 pub use dialler::run as run_dialler;
 pub use listener::{ListenError, Listener};
-pub use prepared::Prepared;
+pub use prepared::{Prepared, PreparedCluster, peer_packet_max};

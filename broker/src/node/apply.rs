@@ -7,12 +7,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tombolo_broker_api as api;
 
+use super::start::retained_limits;
 use super::status::Node;
 use crate::config::diff;
-use crate::connection::Door;
-use crate::net::{ListenError, Listener, Prepared};
-use crate::retained::Limits;
-use crate::shard::{Control, Stays, Tuning, shard_of};
+use crate::connection::{Door, Guests};
+use crate::net::{ListenError, Listener, Prepared, peer_packet_max};
+use crate::shard::{Control, Peer, Stays, Tuning, shard_of};
 
 /// Holds what runs, and makes it follow the configuration.
 pub struct Applier {
@@ -35,6 +35,10 @@ impl Applier {
     /// If one of its listeners can't be opened.
     pub async fn begin(&mut self, prepared: &Arc<Prepared>) -> Result<(), ListenError> {
         self.send_links(prepared);
+        self.send_peers(prepared);
+        if let Some(listener) = peer_listener(prepared) {
+            self.open(&listener, prepared).await?;
+        }
         for listener in &prepared.loaded.config.listeners {
             self.open(listener, prepared).await?;
         }
@@ -56,15 +60,17 @@ impl Applier {
         let changes = diff(&running.loaded, &next.loaded);
         let config = &next.loaded.config;
         if changes.limits {
-            let tuning = Arc::new(Tuning { mqtt: config.tuning.mqtt.clone() });
+            let tuning = Arc::new(Tuning { mqtt: config.tuning.mqtt.clone(), cluster: config.tuning.cluster.clone() });
             for inbox in &self.node.shared().inboxes {
                 inbox.send(Control::Tuning(Arc::clone(&tuning)));
             }
-            let (messages, bytes) = (tuning.mqtt.max_retained_messages as usize, super::start::RETAINED_BYTES_MAX);
-            self.node.shared().retained.set_limits(Limits { messages, bytes });
+            self.node.shared().retained.set_limits(retained_limits(config));
         }
         for name in changes.listeners_removed.iter().chain(&changes.listeners_rebound) {
             self.node.close_listener(name);
+        }
+        if let Some(listener) = peer_listener(&next) {
+            self.node.update_listener(&listener, &door(&next, &listener));
         }
         for listener in &config.listeners {
             if self.node.update_listener(listener, &door(&next, listener)) {
@@ -83,6 +89,9 @@ impl Applier {
         }
         if !(changes.links_added.is_empty() && changes.links_removed.is_empty() && changes.links_changed.is_empty()) {
             self.send_links(&next);
+        }
+        if changes.peers_changed {
+            self.send_peers(&next);
         }
         self.node.set_restart_required(&changes.restart_required);
     }
@@ -107,6 +116,21 @@ impl Applier {
         }
     }
 
+    /// Gives each shard the other nodes whose rows live on it.
+    fn send_peers(&self, prepared: &Prepared) {
+        let inboxes = &self.node.shared().inboxes;
+        let mut peers: Vec<Vec<Peer>> = vec![Vec::new(); inboxes.len()];
+        if let Some(cluster) = &prepared.cluster {
+            for node in &cluster.others {
+                let peer = Peer { node: Arc::clone(node), dials: cluster.dial.contains_key(&**node) };
+                peers[shard_of(node.as_bytes(), inboxes.len())].push(peer);
+            }
+        }
+        for (inbox, peers) in inboxes.iter().zip(peers) {
+            inbox.send(Control::Peers(peers));
+        }
+    }
+
     /// Who was let in by a password that counts no more is disconnected.
     fn drop_users(&self, running: &Prepared, next: &Prepared) {
         let before: BTreeMap<_, _> = running.loaded.users.iter().collect();
@@ -126,18 +150,47 @@ impl Applier {
     }
 }
 
+/// Name of the listener where other nodes connect: no listener of a configuration can have it.
+const PEER_LISTENER: &str = "cluster.bind";
+
+/// Connections of other nodes at one time: two of each, while one takes the place of the other.
+const PEER_CONNECTIONS_MAX: u32 = 128;
+
+/// The listener where other nodes connect.
+fn peer_listener(prepared: &Prepared) -> Option<api::Listener> {
+    let cluster = prepared.loaded.config.cluster.as_ref()?;
+    Some(api::Listener {
+        name: PEER_LISTENER.to_owned(),
+        protocol: api::Protocol::Mqtts,
+        bind: cluster.bind,
+        max_connections: PEER_CONNECTIONS_MAX,
+        tls: None,
+    })
+}
+
 /// What connections of a listener go by.
 fn door(prepared: &Arc<Prepared>, listener: &api::Listener) -> Arc<Door> {
     let config = &prepared.loaded.config;
     let mqtt = &config.tuning.mqtt;
     let links = config.links.iter().map(|link| (link.name.as_str().into(), link.remote_cluster.clone()));
+    let cluster = prepared.cluster.as_ref().filter(|_| listener.name == PEER_LISTENER);
     Arc::new(Door {
         auth: Arc::clone(&prepared.auth),
-        tls: prepared.listeners.get(&listener.name).cloned(),
+        tls: match cluster {
+            Some(cluster) => Some(Arc::clone(&cluster.server)),
+            None => prepared.listeners.get(&listener.name).cloned(),
+        },
         timeout: mqtt.connect_timeout.duration(),
-        packet_max: mqtt.max_packet_size.0 as usize,
+        packet_max: match cluster {
+            Some(_) => peer_packet_max(mqtt) as usize,
+            None => mqtt.max_packet_size.0 as usize,
+        },
         client_id_max: usize::from(mqtt.max_client_id_bytes),
-        receive_maximum: mqtt.receive_maximum,
+        receive_maximum: if cluster.is_some() { u16::MAX } else { mqtt.receive_maximum },
         links: links.collect(),
+        guests: match cluster {
+            Some(cluster) => Guests::Nodes { cluster: config.cluster_name.clone(), others: cluster.others.clone() },
+            None => Guests::Clients,
+        },
     })
 }

@@ -46,16 +46,30 @@ pub enum IdentityError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// The folder is that of another cluster.
+    #[error(
+        "dataDir: {path} says that the folder belongs to cluster `{kept}`, and cluster.id is `{configured}`; give the node \
+         a folder of its own, or restore the id",
+        path = path.display()
+    )]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// The id in it.
+        kept: String,
+        /// That of the configuration.
+        configured: String,
+    },
 }
 
 // === impl Identity ===
 
 impl Identity {
-    /// Opens the data folder, making what is missing.
+    /// Opens the data folder, making what is missing. `cluster_id` is that of the configuration, if it has one.
     ///
     /// # Errors
-    /// If another process uses it, or a file in it can't be read or written.
-    pub fn open(data_dir: &Path) -> Result<Self, IdentityError> {
+    /// If another process uses it, a file in it can't be read or written, or it belongs to another cluster.
+    pub fn open(data_dir: &Path, cluster_id: Option<&str>) -> Result<Self, IdentityError> {
         fs::create_dir_all(data_dir).map_err(|error| io_error(data_dir, error))?;
         let path = data_dir.join("lock");
         let lock = File::create(&path).map_err(|error| io_error(&path, error))?;
@@ -64,12 +78,21 @@ impl Identity {
             Err(TryLockError::WouldBlock) => return Err(IdentityError::InUse { path: data_dir.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(io_error(&path, error)),
         }
-        let cluster_id = keep(
-            &data_dir.join("cluster-id"),
-            "a cluster id of 32 hexadecimal digits",
-            |text| (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_owned()),
-            |kept| kept.unwrap_or_else(|| format!("{:032x}", u128::from_be_bytes(tls::random()))),
+        let path = data_dir.join("cluster-id");
+        let kept = keep(
+            &path,
+            "a cluster id: 1 to 255 bytes without spaces",
+            |text| is_cluster_id(text).then(|| text.to_owned()),
+            |kept| match (kept, cluster_id) {
+                (Some(kept), _) => kept,
+                (None, Some(configured)) => configured.to_owned(),
+                (None, None) => format!("{:032x}", u128::from_be_bytes(tls::random())),
+            },
         )?;
+        if let Some(configured) = cluster_id.filter(|configured| *configured != kept) {
+            return Err(IdentityError::OtherCluster { path, kept, configured: configured.to_owned() });
+        }
+        let cluster_id = kept;
         // The clock may have gone back; the count may not.
         let now = UnixSeconds::now().0 * 1000;
         let incarnation = keep(
@@ -80,6 +103,10 @@ impl Identity {
         )?;
         Ok(Self { cluster_id, incarnation, _lock: lock })
     }
+}
+
+fn is_cluster_id(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 /// Reads a value from a file, makes the next one of it, and writes that back if it differs.
@@ -120,20 +147,30 @@ mod tests {
     #[test]
     fn the_cluster_id_stays_and_the_incarnation_grows() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = Identity::open(folder.path()).expect("opens");
+        let first = Identity::open(folder.path(), None).expect("opens");
         let (id, incarnation) = (first.cluster_id.clone(), first.incarnation);
-        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::InUse { .. })));
+        assert!(matches!(Identity::open(folder.path(), None), Err(IdentityError::InUse { .. })));
         drop(first);
-        let second = Identity::open(folder.path()).expect("opens again");
+        let second = Identity::open(folder.path(), None).expect("opens again");
         assert_eq!(second.cluster_id, id);
         assert!(second.incarnation > incarnation);
+    }
+
+    #[test]
+    fn a_node_keeps_the_id_of_its_cluster_and_refuses_the_folder_of_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        assert_eq!(Identity::open(folder.path(), Some(id)).expect("opens").cluster_id, id);
+        assert_eq!(Identity::open(folder.path(), None).expect("opens").cluster_id, id);
+        let error = Identity::open(folder.path(), Some("another-cluster-0000")).expect_err("is refused").to_string();
+        assert!(error.contains(id) && error.contains("another-cluster-0000"), "{error}");
     }
 
     #[test]
     fn a_damaged_cluster_id_is_reported_and_not_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("cluster-id"), "half an i").expect("writes");
-        let error = Identity::open(folder.path()).expect_err("is refused").to_string();
+        let error = Identity::open(folder.path(), None).expect_err("is refused").to_string();
         assert!(error.contains("cluster-id") && error.contains("half an i"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join("cluster-id")).expect("reads"), "half an i");
     }

@@ -15,15 +15,15 @@ use super::shards::{self, Shards};
 use super::status::Node;
 use crate::admin::{Admin, AdminError, Source};
 use crate::auth::Verifier;
-use crate::clock::{Clock, UnixSeconds};
+use crate::clock::{Clock, StampClock, UnixSeconds};
 use crate::config::{self, Loaded, Problems};
-use crate::link::Local;
+use crate::link::{Local, SHARDS_MAX};
 use crate::metrics::Board;
 use crate::net::{ListenError, Prepared, run_dialler};
-use crate::retained::{Limits, Retained};
+use crate::retained::{Limits, Retained, TOMBSTONES_MAX};
 use crate::router::Index;
-use crate::shard::{Inbox, Pressure, Shared, Tuning};
-use crate::tls;
+use crate::shard::{Inbox, Pressure, Settled, Shared, Tuning};
+use crate::{tls, topic};
 
 /// Password hashes computed at one time: they take a core each.
 const HASHES_AT_ONCE: usize = 2;
@@ -32,7 +32,7 @@ const DIAL_REQUESTS_MAX: usize = 1024;
 /// Certificates that end within this many seconds are told in the log at each load.
 const EXPIRES_SOON: u64 = 14 * 86_400;
 /// Memory for retained messages, in bytes.
-pub(super) const RETAINED_BYTES_MAX: usize = 1 << 30;
+const RETAINED_BYTES_MAX: usize = 1 << 30;
 
 /// A running node. Dropping it stops it without waiting.
 pub struct Broker {
@@ -163,11 +163,14 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
     let count = shard_count(first.config.tuning.shards);
     let board = Arc::new(Board::new(count));
     let verifier = Arc::new(Verifier::new(tls::random(), HASHES_AT_ONCE, Arc::clone(&board)));
+    let file = config_file.to_owned();
     let prepare = move |mut loaded: Loaded| {
         if let Some(name) = &node_name {
             loaded.config.node_name.clone_from(name);
         }
-        for files in loaded.listeners.values().chain(loaded.links.values().map(|link| &link.tls)) {
+        config::check_node(&file, &loaded.config)?;
+        for files in loaded.listeners.values().chain(loaded.links.values().map(|link| &link.tls)).chain(&loaded.cluster)
+        {
             for sentence in tls::expiring(files, UnixSeconds::now(), EXPIRES_SOON) {
                 tracing::warn!("{sentence}.");
             }
@@ -186,27 +189,27 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         config::watch(config_file.to_owned(), config::EVERY, prepare, told).map_err(StartError::Config)?;
     let prepared = watched.current.borrow().clone();
     let config = &prepared.loaded.config;
-    let identity = Identity::open(&config.data_dir)?;
-    let tuning = Arc::new(Tuning { mqtt: config.tuning.mqtt.clone() });
+    let identity = Identity::open(&config.data_dir, config.cluster.as_ref().map(|cluster| &*cluster.id))?;
+    let tuning = Arc::new(Tuning { mqtt: config.tuning.mqtt.clone(), cluster: config.tuning.cluster.clone() });
     let (dialler, requests) = mpsc::channel(DIAL_REQUESTS_MAX);
     let ready = shards::wakers(count);
     let shared = Arc::new(Shared {
         index: Arc::new(Index::new(u64::from_be_bytes(tls::random()))),
-        retained: Retained::new(Limits {
-            messages: tuning.mqtt.max_retained_messages as usize,
-            bytes: RETAINED_BYTES_MAX,
-        }),
+        retained: Retained::new(retained_limits(config)),
         board,
         inboxes: ready.iter().map(|ready| Inbox::new(count, Arc::clone(ready))).collect(),
         shards_with_links: 0.into(),
         sessions: 0.into(),
         pressure: Pressure::default(),
+        settled: Settled::default(),
+        stamps: StampClock::new(hash_of(&identity.cluster_id, &config.node_name)),
         clock: Clock::start(),
         local: Local {
             cluster_name: config.cluster_name.as_str().into(),
             cluster_id: identity.cluster_id.as_str().into(),
             node: config.node_name.as_str().into(),
             incarnation: identity.incarnation,
+            shards: u8::try_from(count).unwrap_or(SHARDS_MAX),
         },
         dialler,
     });
@@ -254,6 +257,18 @@ impl Running {
 async fn stop_shards(shards: Shards, shared: Arc<Shared>) {
     // It waits for threads, which must not hold up this one: they may need it.
     let _ = tokio::task::spawn_blocking(move || shards.stop(&shared)).await;
+}
+
+/// What may be retained. A node that is alone need not remember what was removed.
+pub(super) fn retained_limits(config: &api::Config) -> Limits {
+    let messages = config.tuning.mqtt.max_retained_messages as usize;
+    let tombstones = if config.cluster.is_some() { messages.min(TOMBSTONES_MAX) } else { 0 };
+    Limits { messages, bytes: RETAINED_BYTES_MAX, tombstones }
+}
+
+/// Who makes stamps: differs from node to node.
+fn hash_of(cluster_id: &str, node_name: &str) -> u64 {
+    topic::digest(&format!("{cluster_id}/{node_name}"))
 }
 
 fn shard_count(configured: api::Shards) -> usize {

@@ -101,17 +101,19 @@ impl Node {
         lock(&self.listeners).clear();
     }
 
-    async fn links(&self) -> Vec<api::LinkStatus> {
-        let mut links = Vec::new();
+    async fn links(&self) -> (Vec<api::LinkStatus>, Vec<api::PeerStatus>) {
+        let (mut links, mut peers) = (Vec::new(), Vec::new());
         for inbox in &self.shared.inboxes {
             let (answer, report) = oneshot::channel();
             inbox.send(Control::Report(answer));
             if let Ok(Ok(report)) = tokio::time::timeout(REPORT_MAX, report).await {
                 links.extend(report.links);
+                peers.extend(report.peers);
             }
         }
         links.sort_by(|a, b| a.name.cmp(&b.name));
-        links
+        peers.sort_by(|a, b| a.node.cmp(&b.node));
+        (links, peers)
     }
 
     fn listeners(&self, config: &api::Config) -> Vec<ListenerStatus> {
@@ -139,7 +141,7 @@ impl Node {
 
 impl Source for Node {
     async fn status(&self) -> Status {
-        let links = self.links().await;
+        let (links, peers) = self.links().await;
         let counters = self.shared.board.total();
         let prepared = self.config.current.borrow().clone();
         let config = &prepared.loaded.config;
@@ -162,6 +164,7 @@ impl Source for Node {
             messages_sent: counters.messages_sent.iter().sum(),
             messages_dropped: counters.dropped_by_label(),
             links,
+            peers,
         }
     }
 
@@ -174,6 +177,10 @@ impl Source for Node {
         }
         if !self.ready.load(Ordering::Acquire) {
             return Err("the listeners are not open yet".to_owned());
+        }
+        let unmet = self.shared.settled.unmet();
+        if unmet > 0 {
+            return Err(format!("{unmet} other nodes of the cluster are not in sync with this one yet"));
         }
         let failed: Vec<String> = lock(&self.listeners).values().filter_map(|l| l.as_ref().err().cloned()).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

@@ -14,6 +14,7 @@ use crate::codec::publish::{self, Parts};
 use crate::codec::{Reason, Version};
 use crate::message::Message;
 use crate::metrics::{Closed, Refused};
+use crate::router::{Receiver, ReceiverFlags};
 use crate::store::Change;
 
 // === impl Shard ===
@@ -55,6 +56,11 @@ impl Shard {
         row.last_route = None;
         client.identity = identity;
         renew(client, &connect, &core.tuning);
+        if client.presence.is_some() {
+            let me = Receiver { slot, epoch: row.epoch, shard: core.shard, flags: ReceiverFlags::default() };
+            self.shared.index.presence_changed(me, client.subscriptions.keys());
+            self.interest_changed = true;
+        }
         row.persistent = client.is_persistent();
         row.keeps = row.persistent || client.presence.is_some();
         row.window = client.receive_maximum.min(core.tuning.mqtt.max_inflight);

@@ -4,9 +4,10 @@
 //! appends to outputs. Nothing in a batch is counted or shared between cores.
 
 use super::publication::Publication;
-use crate::clock::Millis;
+use crate::clock::{Millis, Stamp};
 use crate::codec::Qos;
 use crate::codec::publish::Layout;
+use crate::link::Mark;
 use crate::router::{Path, Receiver};
 
 /// What one turn of a shard has for another one.
@@ -17,7 +18,9 @@ pub struct Batch {
     /// Subscription identifiers: `(index of the receiver within its message, identifier)`.
     ids: Vec<(u32, u32)>,
     messages: Vec<Entry>,
-    barriers: Vec<BarrierAt>,
+    /// Stamps of messages that were retained: index of the message, stamp.
+    stamps: Vec<(u32, Stamp)>,
+    marks: Vec<MarkAt>,
 }
 
 struct Entry {
@@ -30,18 +33,9 @@ struct Entry {
     expires_at: Option<Millis>,
 }
 
-struct BarrierAt {
+struct MarkAt {
     before: u32,
-    barrier: Barrier,
-}
-
-/// A point in the order of messages: "all that this shard routed before has been handed over".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Barrier {
-    /// Row of the link that asked.
-    pub slot: u32,
-    /// Its token.
-    pub token: u64,
+    mark: Mark,
 }
 
 /// One message of a batch.
@@ -60,14 +54,16 @@ pub struct Item<'a> {
     pub ids: &'a [(u32, u32)],
     /// When it expires.
     pub expires_at: Option<Millis>,
+    /// Since when it is the retained message of its topic.
+    pub stamp: Option<Stamp>,
 }
 
 /// What stands next in a batch.
 pub enum Step<'a> {
     /// A message.
     Message(Item<'a>),
-    /// A barrier that everything before has passed.
-    Barrier(Barrier),
+    /// A mark: what the shard routed behind it is routed by this version, which its links' lanes must say.
+    Mark(&'a Mark),
 }
 
 // === impl Batch ===
@@ -75,6 +71,9 @@ pub enum Step<'a> {
 impl Batch {
     /// Appends a message; its receivers follow by `receiver`.
     pub fn begin(&mut self, publication: &Publication<'_>) {
+        if let Some(stamp) = publication.passage.stamp {
+            self.stamps.push((self.messages.len() as u32, stamp));
+        }
         self.bytes.extend_from_slice(publication.frame);
         let frame_end = self.bytes.len() as u32;
         self.bytes.extend_from_slice(publication.path.bytes());
@@ -101,14 +100,14 @@ impl Batch {
         entry.ids_end = self.ids.len() as u32;
     }
 
-    /// Appends a barrier behind all messages so far.
-    pub fn barrier(&mut self, barrier: Barrier) {
-        self.barriers.push(BarrierAt { before: self.messages.len() as u32, barrier });
+    /// Appends a mark behind all messages so far.
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks.push(MarkAt { before: self.messages.len() as u32, mark });
     }
 
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.barriers.is_empty()
+        self.messages.is_empty() && self.marks.is_empty()
     }
 
     /// Bytes that it holds, for the bound of a lane.
@@ -126,19 +125,21 @@ impl Batch {
         self.receivers.clear();
         self.ids.clear();
         self.messages.clear();
-        self.barriers.clear();
+        self.stamps.clear();
+        self.marks.clear();
     }
 
     /// All that is in it, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
         let mut message = 0;
-        let mut barrier = 0;
+        let mut mark = 0;
+        let mut stamps = self.stamps.iter().peekable();
         std::iter::from_fn(move || {
-            if let Some(at) = self.barriers.get(barrier)
+            if let Some(at) = self.marks.get(mark)
                 && at.before as usize <= message
             {
-                barrier += 1;
-                return Some(Step::Barrier(at.barrier));
+                mark += 1;
+                return Some(Step::Mark(&at.mark));
             }
             let entry = self.messages.get(message)?;
             let (frame_at, receivers_at, ids_at) = match message {
@@ -148,6 +149,7 @@ impl Batch {
                     (before.path_end as usize, before.receivers_end as usize, before.ids_end as usize)
                 }
             };
+            let stamp = stamps.next_if(|(index, _)| *index as usize == message).map(|(_, stamp)| *stamp);
             message += 1;
             Some(Step::Message(Item {
                 frame: &self.bytes[frame_at..entry.frame_end as usize],
@@ -157,6 +159,7 @@ impl Batch {
                 receivers: &self.receivers[receivers_at..entry.receivers_end as usize],
                 ids: &self.ids[ids_at..entry.ids_end as usize],
                 expires_at: entry.expires_at,
+                stamp,
             }))
         })
     }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Shard;
 use super::publication::Publication;
-use super::publish::hand_over;
 use super::row::{Role, Row};
+use super::{Shard, route};
 use crate::codec::Qos;
 use crate::message::Delivery;
 use crate::metrics::Dropped;
@@ -27,10 +26,6 @@ impl Shard {
     /// A session is about to end: what came to it by shared subscriptions and is not acknowledged, or not even sent, goes
     /// to others of the group (section 4.8.2). A QoS 2 message that was sent stays its own `[MQTT-4.8.2-5]`.
     pub(super) fn bequeath(&mut self, slot: u32) {
-        // The others are told to go as well when the node stops.
-        if self.stopping.is_some() {
-            return;
-        }
         let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
         let Row { role: Role::Client(client), flow: Some(flow), epoch, .. } = row else { return };
         if client.presence.is_none() {
@@ -72,20 +67,19 @@ impl Shard {
         }
         let Some(groups) = testament.groups.get_mut(topic) else { return false };
         let Some(group) = groups.first() else { return false };
-        let chosen = group.choose();
-        let other = if chosen.receiver.same(me) {
-            group.members().iter().find(|member| !member.receiver.same(me))
-        } else {
-            Some(chosen)
+        // When the node stops, the others here are told to go as well.
+        let other = match self.stopping {
+            Some(_) => group.members().iter().find(|member| member.is_peer()),
+            None => group.choose_other(me, false),
         };
-        let Some((receiver, id)) = other.map(|member| (member.receiver, member.id())) else { return false };
+        let Some(other) = other.cloned() else { return false };
         groups.rotate_left(1);
         let mut frame = message.frame().to_vec();
         if let Some(left) = message.expiry_left(now) {
             layout.set_expiry(&mut frame, left);
         }
-        let mut publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
-        hand_over(&mut self.core, receiver, id.as_slice(), &mut publication, &mut 0);
+        let publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
+        route::pass_on(&mut self.core, &other, &publication);
         true
     }
 }

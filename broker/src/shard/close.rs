@@ -8,14 +8,14 @@ use super::Shard;
 use super::linger;
 use super::output::Flushed;
 use super::publication::Publication;
-use super::publish::Routed;
+use super::route::Routed;
 use super::row::{Client, Role, Row, Will};
 use crate::clock::Millis;
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::{Reason, Version};
 use crate::message::Message;
 use crate::metrics::{Closed, Dropped};
-use crate::router::{Path, Receiver};
+use crate::router::{Path, Receiver, ReceiverFlags};
 use crate::store::Change;
 
 // === impl Shard ===
@@ -90,8 +90,15 @@ impl Shard {
         self.core.counters.close(why);
         if let Some(presence) = &client.presence {
             presence.set(false);
+            let me = Receiver { slot, epoch: row.epoch, shard: self.core.shard, flags: ReceiverFlags::default() };
+            self.shared.index.presence_changed(me, client.subscriptions.keys());
+            self.interest_changed = true;
         }
         client.aliases = None;
+        if !self.waiting.is_empty() {
+            self.forget_waiting(slot);
+        }
+        let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut) else { return };
         // As if they had been sent: retained messages are for who is there.
         client.replays.clear();
         if !client.is_persistent() {
@@ -119,8 +126,7 @@ impl Shard {
         self.timers.remove(&row, slot);
         let core = &mut self.core;
         let Role::Client(client) = row.role else { return };
-        let receiver =
-            Receiver { slot, epoch: row.epoch, shard: core.shard, flags: crate::router::ReceiverFlags::default() };
+        let receiver = Receiver { slot, epoch: row.epoch, shard: core.shard, flags: ReceiverFlags::default() };
         self.shared.index.unsubscribe_all(client.subscriptions.keys(), receiver);
         core.counters.subscriptions -= client.subscriptions.len() as u64;
         core.counters.sessions -= 1;

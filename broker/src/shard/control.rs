@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tombolo_broker_api as api;
 
-use super::batch::Barrier;
 use super::guard::ConnectionGuard;
 use crate::auth::Identity;
 use crate::codec::connect::Connect;
 use crate::link::Mark;
+use crate::router::Receiver;
 use crate::transport::{Detached, Transport};
 
 /// A control message; all of them together are taken once a turn, in order.
@@ -21,28 +21,32 @@ pub enum Control {
     AttachLink(Box<AttachLink>),
     /// Dialling for a link failed.
     DialFailed {
-        /// Name of the link.
-        link: Arc<str>,
+        /// The link.
+        link: LinkKey,
         /// For status.
         error: api::LinkError,
     },
-    /// Put this barrier behind everything that you have routed for shard `shard`.
-    Barrier {
-        /// The shard of the link that asks.
-        shard: u8,
-        /// The barrier.
-        barrier: Barrier,
-    },
-    /// This node routes by a newer version of a remote cluster's interest: tell your links.
+    /// This node routes by a newer version of somebody's interest: put the mark into all lanes behind everything that you
+    /// have routed.
     Mark(Mark),
+    /// A lane was added to this node: your links say again by what it routes.
+    AnnounceMarks,
     /// A link has room again: read publishers that waited for it.
     Pressure,
+    /// Another node has come further with what is wanted here: SUBACKs may be due.
+    Settled,
     /// Filters of local clients have changed: links read the log.
     InterestChanged,
     /// New limits.
     Tuning(Arc<Tuning>),
     /// All links of the new configuration that live on this shard.
     Links(Vec<api::Link>),
+    /// The other nodes of the new configuration whose rows live on this shard.
+    Peers(Vec<Peer>),
+    /// The row of another node was made: it is told what is retained.
+    PeerMade(Receiver),
+    /// The row of another node is gone.
+    PeerGone(Receiver),
     /// Close the connections of users that are gone or changed.
     DropUsers(Arc<Stays>),
     /// Answer with what you have.
@@ -74,9 +78,9 @@ pub struct Attach {
 
 /// A link's connection, after CONNECT and CONNACK.
 pub struct AttachLink {
-    /// Name of the link.
-    pub link: Arc<str>,
-    /// The user that came in; `None` if we dialled.
+    /// The link.
+    pub link: LinkKey,
+    /// The user that came in; `None` if we dialled, or it is another node.
     pub user: Option<Arc<str>>,
     /// The byte stream.
     pub stream: Stream,
@@ -94,6 +98,24 @@ pub struct AttachLink {
     pub keep_alive: u16,
 }
 
+/// Which link.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LinkKey {
+    /// That with another cluster, by the link's name.
+    Cluster(Arc<str>),
+    /// That with another node of this cluster, by the node's name.
+    Peer(Arc<str>),
+}
+
+/// Another node of this cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its node name.
+    pub node: Arc<str>,
+    /// We dial it; else it dials us.
+    pub dials: bool,
+}
+
 /// A byte stream, still on its runtime or between two.
 pub enum Stream {
     /// It was made on the runtime of the shard that gets it.
@@ -107,6 +129,8 @@ pub enum Stream {
 pub struct Tuning {
     /// The configured limits.
     pub mqtt: api::Mqtt,
+    /// How the nodes of the cluster work together.
+    pub cluster: api::ClusterTuning,
 }
 
 /// What a shard has, for `Status`.
@@ -114,6 +138,19 @@ pub struct Tuning {
 pub struct Report {
     /// Its links.
     pub links: Vec<api::LinkStatus>,
+    /// Other nodes whose rows it has.
+    pub peers: Vec<api::PeerStatus>,
+}
+
+// === impl LinkKey ===
+
+impl LinkKey {
+    /// The name, whichever kind it is.
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Cluster(name) | Self::Peer(name) => name,
+        }
+    }
 }
 
 // === impl Stream ===

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::Shared;
-use super::batch::{Barrier, Batch};
+use super::batch::Batch;
 use super::control::Tuning;
 use super::output::{FLUSH_AT, Output, Pool};
 use super::publication::{Form, Publication, Scratch};
@@ -39,8 +39,6 @@ pub struct Core {
     pub searching: Vec<u32>,
     /// Links that were given messages this turn, each once.
     pub dirty_links: Vec<u32>,
-    /// Barriers of links that all messages before have passed.
-    pub barriers_passed: Vec<Barrier>,
     /// Output buffers.
     pub pool: Pool,
     /// What goes to each other shard.
@@ -69,7 +67,7 @@ impl Core {
         }
         match &mut row.role {
             Role::Client(_) => self.deliver_to_client(receiver.slot, receiver.flags, ids, publication),
-            Role::Link(_) => self.deliver_to_link(receiver.slot, publication),
+            Role::Link(_) => self.deliver_to_link(receiver, ids, publication),
             // Connections of a link subscribe to nothing.
             Role::LinkConnection(_) => {}
         }
@@ -124,8 +122,11 @@ impl Core {
                     }
                     Err(_) => counters.drop_message(Dropped::PacketTooLarge),
                 }
+                let large = output.len() >= FLUSH_AT;
                 mark_dirty(row, slot, dirty);
-                self.flush_if_large(slot);
+                if large {
+                    self.flush_if_large(slot);
+                }
                 return;
             }
         }
@@ -148,8 +149,11 @@ impl Core {
                 *now,
                 Sending { publication, qos, retain, ids, delivery, persistent, maximum_packet_size, from_queue: false },
             );
+            let large = output.len() >= FLUSH_AT;
             mark_dirty(row, slot, dirty);
-            self.flush_if_large(slot);
+            if large {
+                self.flush_if_large(slot);
+            }
             return;
         }
         let limits = Limits {

@@ -1,39 +1,36 @@
 //! Links of a shard: made from the configuration, dialled, ticked, told of what local clients want.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use tombolo_broker_api as api;
 
-use super::batch::Barrier;
 use super::deliver::Core;
 use super::link_outlet::LinkOutlet;
+use super::peer::PeerRow;
 use super::publication::Publication;
 use super::row::{Role, Row};
-use super::{Control, Shard};
+use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::link::backoff::Dialling;
-use crate::link::{Conn, Forward, Link, Mark};
-use crate::router::{Interest, Kind, Receiver, ReceiverFlags};
+use crate::link::{Aside, Conn, Forward, Link, Mark};
+use crate::router::{Audience, Interest, Kind, Receiver, ReceiverFlags};
 
 /// Time between two ticks of a link.
 const TICK: Millis = Millis(250);
 
-/// A link in the table of its shard.
+/// A link in the table of its shard, with another cluster or with another node.
 pub struct LinkRow {
-    /// Its name.
-    pub name: Arc<str>,
+    /// Which one it is.
+    pub key: LinkKey,
     /// The protocol; taken out while it acts.
     pub link: Option<Box<Link>>,
     /// Its connections and their rows.
     pub connections: Vec<LinkConn>,
-    /// Barriers that shards have not passed yet: how many each waits for.
-    pub barriers: HashMap<u64, usize>,
     /// The shard's list of links with something to do holds it.
     pub dirty: bool,
-    /// Its configuration.
-    pub config: Arc<api::Link>,
+    /// What it joins this node with.
+    pub target: Target,
     /// Which server is next, and after which pause.
     pub dialling: Dialling,
     /// Where dialling stands.
@@ -42,6 +39,14 @@ pub struct LinkRow {
     pub interest_cursor: u64,
     /// The link was removed: it takes no more, sends what waits, and ends at this time at the latest.
     pub draining: Option<Millis>,
+}
+
+/// What a link joins this node with.
+pub enum Target {
+    /// Another cluster, as configured.
+    Cluster(Arc<api::Link>),
+    /// Another node of this cluster.
+    Peer(Box<PeerRow>),
 }
 
 /// A connection of a link, by its name and its row.
@@ -70,7 +75,7 @@ pub struct DialRequest {
     /// The shard of the link.
     pub shard: u8,
     /// The link.
-    pub link: Arc<api::Link>,
+    pub link: LinkKey,
     /// Index of the server in its list.
     pub server: usize,
 }
@@ -87,15 +92,36 @@ impl LinkRow {
     }
 
     fn wants_to_dial(&self) -> bool {
-        self.config.enabled && self.config.dial.is_some()
+        match &self.target {
+            Target::Cluster(config) => config.enabled && config.dial.is_some(),
+            Target::Peer(peer) => peer.dials,
+        }
+    }
+
+    /// The other node, if it is one.
+    pub fn peer_mut(&mut self) -> Option<&mut PeerRow> {
+        match &mut self.target {
+            Target::Cluster(_) => None,
+            Target::Peer(peer) => Some(peer),
+        }
+    }
+
+    /// Who reads with it what is wanted here.
+    pub fn audience(&self) -> Audience {
+        match self.target {
+            Target::Cluster(_) => Audience::Links,
+            Target::Peer(_) => Audience::Peers,
+        }
     }
 }
 
 // === impl Core ===
 
 impl Core {
-    /// Gives a publication to a link of this shard.
-    pub fn deliver_to_link(&mut self, slot: u32, publication: &mut Publication<'_>) {
+    /// Gives a publication to a link of this shard; for another node, `shares` are the numbers of its shared subscriptions
+    /// of which a member gets it.
+    pub fn deliver_to_link(&mut self, receiver: Receiver, shares: &[u32], publication: &mut Publication<'_>) {
+        let slot = receiver.slot;
         let now = self.now.duration();
         let Some(Row { role: Role::Link(row), .. }) = self.rows.get_mut(slot as usize) else { return };
         if row.draining.is_some() {
@@ -103,7 +129,9 @@ impl Core {
         }
         // A link that is acting is delivering what its own remote sent, which does not go back there.
         let Some(link) = &mut row.link else { return };
-        link.forward(&Forward { frame: publication.frame, layout: publication.layout, path: publication.path }, now);
+        let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
+        let aside = Aside { stamp: passage.stamp, shares, shares_only: receiver.flags.shares_only() };
+        link.forward(&Forward { frame, layout, qos, path, shard, aside }, now);
         self.mark_link_dirty(slot);
     }
 
@@ -137,8 +165,9 @@ impl Shard {
                 self.core.mark_link_dirty(slot);
             }
         }
+        self.note_peer(slot);
         for mark in std::mem::take(&mut self.marks) {
-            self.mark_other_links(slot, &mark);
+            self.mark_lanes(&mark);
         }
         Some(result)
     }
@@ -151,6 +180,7 @@ impl Shard {
             self.remove_link(slot);
             return;
         }
+        self.tick_peer(slot);
         let shard = self.core.shard;
         let Some(row) = self.link_row_mut(slot) else { return };
         if let Dial::At(at) = row.dial
@@ -158,7 +188,7 @@ impl Shard {
             && row.wants_to_dial()
         {
             row.dial = Dial::UnderWay;
-            let request = DialRequest { shard, link: Arc::clone(&row.config), server: row.dialling.server() };
+            let request = DialRequest { shard, link: row.key.clone(), server: row.dialling.server() };
             // With very many links some wait for their turn; at the end of the node nobody answers any more.
             if self.shared.dialler.try_send(request).is_err() {
                 self.dial_later(slot);
@@ -167,15 +197,17 @@ impl Shard {
     }
 
     /// Dialling for a link has failed.
-    pub(super) fn dial_failed(&mut self, name: &str, error: api::LinkError) {
-        let Some(slot) = self.link_named(name) else { return };
+    pub(super) fn dial_failed(&mut self, link: &LinkKey, error: api::LinkError) {
+        let Some(slot) = self.link_of(link) else { return };
         let now = self.core.now;
-        tracing::warn!(
-            link = name,
-            reason = error.reason,
-            "The remote of a link could not be reached: {}.",
-            error.message
-        );
+        match link {
+            LinkKey::Cluster(link) => {
+                tracing::warn!(%link, reason = error.reason, "The remote of a link could not be reached: {}.", error.message);
+            }
+            LinkKey::Peer(node) => {
+                tracing::warn!(%node, reason = error.reason, "Another node could not be reached: {}.", error.message);
+            }
+        }
         self.with_link(slot, |link, _| link.failed(error.reason, error.message, now.duration()));
         self.dial_later(slot);
     }
@@ -221,19 +253,27 @@ impl Shard {
             self.update_interest();
         }
         let now = self.core.now.duration();
-        let mut dirty = std::mem::take(&mut self.core.dirty_links);
-        for slot in dirty.drain(..) {
-            if let Some(row) = self.link_row_mut(slot) {
-                row.dirty = false;
-            }
-            self.with_link(slot, |link, out| {
-                if link.is_dirty() {
-                    link.end_of_turn(out, now);
+        // The end of a link's turn may bring marks to all of them, and marks bring nothing more.
+        for _ in 0..2 {
+            let mut dirty = std::mem::take(&mut self.core.dirty_links);
+            for slot in dirty.drain(..) {
+                if let Some(row) = self.link_row_mut(slot) {
+                    row.dirty = false;
                 }
-            });
+                self.with_link(slot, |link, out| {
+                    if link.is_dirty() {
+                        link.end_of_turn(out, now);
+                    }
+                });
+            }
+            if self.core.dirty_links.is_empty() {
+                self.core.dirty_links = dirty;
+                break;
+            }
         }
-        if self.core.dirty_links.is_empty() {
-            self.core.dirty_links = dirty;
+        if self.interest_changed || !self.core.dirty_links.is_empty() {
+            // What the links did has given them more to do.
+            self.ready.nudge();
         }
     }
 
@@ -241,11 +281,13 @@ impl Shard {
     pub(super) fn update_interest(&mut self) {
         for at in 0..self.links.len() {
             let slot = self.links[at];
+            self.update_shares(slot);
             let Some(row) = self.link_row(slot) else { continue };
-            if row.interest_cursor == self.shared.index.interest_end() {
+            let audience = row.audience();
+            if row.interest_cursor == self.shared.index.interest_end(audience) {
                 continue;
             }
-            let interest = self.shared.index.interest_since(row.interest_cursor);
+            let interest = self.shared.index.interest_since(audience, row.interest_cursor);
             let cursor = match interest {
                 Interest::Changes(changes, cursor) => {
                     self.with_link(slot, |link, _| {
@@ -266,48 +308,55 @@ impl Shard {
         }
     }
 
-    /// A link of another shard routes by a newer version of its remote's interest.
-    pub(super) fn mark_links(&mut self, mark: &Mark) {
-        self.mark_other_links(u32::MAX, mark);
+    /// What this shard routes from now on is routed by a newer version of somebody's interest: all lanes of the node are
+    /// to say so, each behind what this shard routed before.
+    pub(super) fn mark_lanes(&mut self, mark: &Mark) {
+        let own = self.core.shard;
+        let shards = self.shared.shards_with_links.load(std::sync::atomic::Ordering::Acquire);
+        for (to, batch) in self.core.outboxes.iter_mut().enumerate() {
+            if to != usize::from(own) && shards & 1 << to != 0 {
+                batch.mark(mark.clone());
+            }
+        }
+        self.mark_own_links(own, mark);
     }
 
-    fn mark_other_links(&mut self, but: u32, mark: &Mark) {
+    /// A mark of a shard for the lanes of this one.
+    pub(super) fn mark_own_links(&mut self, from: u8, mark: &Mark) {
         for at in 0..self.links.len() {
             let slot = self.links[at];
-            if slot != but {
-                self.with_link(slot, |link, out| link.routed(out, mark));
-            }
+            self.with_link(slot, |link, _| link.marked(from, mark));
         }
     }
 
-    /// Tells links which of their barriers all shards have passed.
-    pub(super) fn pass_barriers(&mut self) {
-        for Barrier { slot, token } in std::mem::take(&mut self.core.barriers_passed) {
-            let Some(row) = self.link_row_mut(slot) else { continue };
-            let Some(left) = row.barriers.get_mut(&token) else { continue };
-            *left -= 1;
-            if *left == 0 {
-                row.barriers.remove(&token);
-                self.with_link(slot, |link, _| link.barrier_passed(token));
-            }
+    /// A lane was added to the node: links announce once more by what it routes.
+    pub(super) fn announce_marks(&mut self) {
+        for at in 0..self.links.len() {
+            let slot = self.links[at];
+            self.with_link(slot, |link, out| link.announce(out));
         }
     }
 
-    /// The state of a link.
+    /// The state of a link with another cluster.
     pub(super) fn link_status(&self, slot: u32, now: std::time::Duration, unix: u64) -> Option<api::LinkStatus> {
-        self.link_row(slot)?.link.as_ref().map(|link| link.status(now, unix))
+        let row = self.link_row(slot)?;
+        match row.target {
+            Target::Cluster(_) => row.link.as_ref().map(|link| link.status(now, unix)),
+            Target::Peer(_) => None,
+        }
     }
 
     /// Whether nothing waits for a link's remote, or nothing can reach it.
     pub(super) fn is_drained(&self, slot: u32) -> bool {
-        let now = self.core.now.duration();
-        self.link_status(slot, now, 0).is_none_or(|status| status.spool.messages == 0 || !status.ready)
+        let link = self.link_row(slot).and_then(|row| row.link.as_ref());
+        let status = link.map(|link| link.status(self.core.now.duration(), 0));
+        status.is_none_or(|status| status.spool.messages == 0 || !status.ready)
     }
 
-    /// The row of a link by its name; one that was removed and still sends is no longer found.
-    pub(super) fn link_named(&self, name: &str) -> Option<u32> {
-        let named = |slot: &u32| self.link_row(*slot).is_some_and(|row| *row.name == *name && row.draining.is_none());
-        self.links.iter().copied().find(named)
+    /// The row of a link; one that was removed and still sends is no longer found.
+    pub(super) fn link_of(&self, link: &LinkKey) -> Option<u32> {
+        let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && row.draining.is_none());
+        self.links.iter().copied().find(is)
     }
 
     /// A link's row.
@@ -329,7 +378,11 @@ impl Shard {
     /// A link as a receiver in the index.
     pub(super) fn link_receiver(&self, slot: u32) -> Receiver {
         let epoch = self.core.rows.get(slot as usize).map_or(0, |row| row.epoch);
-        let flags = ReceiverFlags::new(Kind::Link, 2).with_retain_as_published(true);
+        let kind = match self.link_row(slot).map(|row| &row.target) {
+            Some(Target::Peer(_)) => Kind::Peer,
+            Some(Target::Cluster(_)) | None => Kind::Link,
+        };
+        let flags = ReceiverFlags::new(kind, 2).with_retain_as_published(true);
         Receiver { slot, epoch, shard: self.core.shard, flags }
     }
 }

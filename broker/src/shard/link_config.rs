@@ -1,19 +1,19 @@
 //! Links of a shard as the configuration wants them: added, changed in place, drained and removed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tombolo_broker_api as api;
 
-use super::Shard;
-use super::link::{Dial, LinkRow};
+use super::link::{Dial, LinkRow, Target};
 use super::row::{Role, Row};
+use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::codec::Version;
 use crate::link::backoff::Dialling;
 use crate::link::{Link, Settings};
-use crate::router::{Change, Interest};
+use crate::router::{Audience, Change, Interest};
 use crate::topic::Filter;
 
 /// Longest time that a removed link has to send what waits in its spool.
@@ -29,20 +29,21 @@ impl Shard {
             .iter()
             .copied()
             .filter(|slot| {
-                self.link_row(*slot).is_none_or(|row| {
-                    !configs
-                        .iter()
-                        .any(|config| config.name == *row.name && config.remote_cluster == row.config.remote_cluster)
-                })
+                let Some(row) = self.link_row(*slot) else { return true };
+                match &row.target {
+                    Target::Cluster(old) => !configs.iter().any(|config| is_same(config, old)),
+                    Target::Peer(_) => false,
+                }
             })
             .collect();
         for slot in gone {
             self.drain_link(slot);
         }
+        let before = self.links.len();
         for config in configs {
             let existing = self.links.iter().copied().find(|slot| {
                 self.link_row(*slot)
-                    .is_some_and(|row| config.name == *row.name && config.remote_cluster == row.config.remote_cluster)
+                    .is_some_and(|row| matches!(&row.target, Target::Cluster(old) if is_same(&config, old)))
             });
             let settings = match Settings::new(&config, self.core.tuning.mqtt.max_topic_levels) {
                 Ok(settings) => settings,
@@ -57,6 +58,11 @@ impl Shard {
                 None => self.add_link(config, settings),
             }
         }
+        self.note_links(before);
+    }
+
+    /// Lets the other shards know whether this one has links, of which it had `before` so many.
+    pub(super) fn note_links(&mut self, before: usize) {
         let bit = 1 << self.core.shard;
         if self.links.is_empty() {
             self.shared.shards_with_links.fetch_and(!bit, Ordering::AcqRel);
@@ -65,43 +71,57 @@ impl Shard {
         }
         // What changed before the bit was up.
         self.update_interest();
+        if self.links.len() > before {
+            for (shard, inbox) in self.shared.inboxes.iter().enumerate() {
+                if shard != usize::from(self.core.shard) {
+                    inbox.send(Control::AnnounceMarks);
+                }
+            }
+            self.announce_marks();
+        }
     }
 
     fn add_link(&mut self, config: api::Link, settings: Settings) {
-        let (filters, interest_cursor) = wanted(self.shared.index.interest_since(0));
+        let (filters, interest_cursor) = wanted(self.shared.index.interest_since(Audience::Links, 0));
         let link = Box::new(Link::new(self.shared.local.clone(), settings, filters));
         let now = self.core.now;
         let row = LinkRow {
-            name: config.name.as_str().into(),
+            key: LinkKey::Cluster(config.name.as_str().into()),
             link: Some(link),
             connections: Vec::new(),
-            barriers: HashMap::new(),
             dirty: false,
             dialling: dialling(&config),
-            config: Arc::new(config),
+            target: Target::Cluster(Arc::new(config)),
             dial: Dial::At(now),
             interest_cursor,
             draining: None,
         };
-        let epoch = self.next_epoch();
+        self.insert_link(row);
+    }
+
+    /// Puts the row of a new link into the table.
+    pub(super) fn insert_link(&mut self, row: LinkRow) -> u32 {
+        let (epoch, now) = (self.next_epoch(), self.core.now);
         let slot = self.core.rows.insert(Row::new(epoch, Version::V5, Role::Link(Box::new(row)), now)) as u32;
         self.links.push(slot);
         self.tick_link(slot);
         self.schedule(slot);
+        slot
     }
 
     fn change_link(&mut self, slot: u32, config: api::Link, settings: Settings) {
         let now = self.core.now;
         let Some(row) = self.link_row_mut(slot) else { return };
         row.draining = None;
-        if *row.config == config {
+        let Target::Cluster(old) = &row.target else { return };
+        if **old == config {
             return;
         }
-        let redial = row.config.dial != config.dial;
-        let regreet = row.config.accept != config.accept;
+        let redial = old.dial != config.dial;
+        let regreet = old.accept != config.accept;
         row.dialling = dialling(&config);
-        row.config = Arc::new(config);
-        let (filters, cursor) = wanted(self.shared.index.interest_since(0));
+        row.target = Target::Cluster(Arc::new(config));
+        let (filters, cursor) = wanted(self.shared.index.interest_since(Audience::Links, 0));
         if let Some(row) = self.link_row_mut(slot) {
             row.interest_cursor = cursor;
         }
@@ -117,7 +137,7 @@ impl Shard {
     }
 
     /// A link was removed: what waits for its remote is sent first, within [`DRAIN_MAX`].
-    fn drain_link(&mut self, slot: u32) {
+    pub(super) fn drain_link(&mut self, slot: u32) {
         if self.is_drained(slot) {
             self.remove_link(slot);
             return;
@@ -132,6 +152,7 @@ impl Shard {
     pub(super) fn remove_link(&mut self, slot: u32) {
         let now = self.core.now.duration();
         self.with_link(slot, |link, out| link.shut(out, now));
+        self.forget_peer(slot);
         self.set_pressure(slot, false);
         self.links.retain(|link| *link != slot);
         if let Some(row) = self.core.rows.try_remove(slot as usize) {
@@ -148,6 +169,11 @@ impl Shard {
     }
 }
 
+/// Whether both configure the same link: another remote is another link.
+fn is_same(one: &api::Link, other: &api::Link) -> bool {
+    one.name == other.name && one.remote_cluster == other.remote_cluster
+}
+
 fn dialling(config: &api::Link) -> Dialling {
     let dial = config.dial.as_ref();
     let longest = dial.map_or(std::time::Duration::ZERO, |dial| dial.retry_interval.duration());
@@ -155,7 +181,7 @@ fn dialling(config: &api::Link) -> Dialling {
 }
 
 /// All that local clients want, from a reader that has seen nothing.
-fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
+pub(super) fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
     match interest {
         Interest::Snapshot(filters, cursor) => (filters, cursor),
         Interest::Changes(changes, cursor) => {

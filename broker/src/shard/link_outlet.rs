@@ -1,19 +1,20 @@
 //! What a link asks of the shard around it.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
+use super::Shard;
 use super::control::Control;
-use super::link::LinkConn;
-use super::publication::Publication;
+use super::link::{LinkConn, Target};
+use super::publication::{Passage, Publication};
 use super::row::{Role, Row};
-use super::{Barrier, Shard};
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
 use crate::codec::ack::AckKind;
 use crate::codec::publish::{self, Parts};
 use crate::codec::{Qos, Reason, Version};
-use crate::link::{Conn, Delivery, Mark, Outlet, Refusal};
+use crate::link::{Aside, Conn, Delivery, Mark, Outlet, Refusal};
 use crate::metrics::Closed;
-use crate::router::SubscriptionEntry;
+use crate::router::{SharedSubscription, SubscriptionEntry};
 use crate::topic::{Filter, Subscription};
 
 /// The shard, as the link in `slot` sees it while it acts.
@@ -27,6 +28,13 @@ pub struct LinkOutlet<'a> {
 // === impl LinkOutlet ===
 
 impl LinkOutlet<'_> {
+    /// What another node wants, this cluster wants of others.
+    fn peer_wants_other(&mut self) {
+        if self.shard.link_row(self.slot).is_some_and(|row| matches!(row.target, Target::Peer(_))) {
+            self.shard.tell_links();
+        }
+    }
+
     fn row_of(&self, conn: Conn) -> Option<u32> {
         let row = self.shard.link_row(self.slot)?;
         row.connections.iter().find(|known| known.conn == conn).map(|LinkConn { slot, .. }| *slot)
@@ -76,6 +84,12 @@ impl Outlet for LinkOutlet<'_> {
         let expires_at = message.layout.expiry(message.frame).map(|seconds| now + Millis(u64::from(seconds) * 1000));
         let mut publication = Publication::new(message.frame, message.layout, message.path, expires_at);
         publication.qos = message.qos;
+        let Aside { stamp, shares, shares_only } = message.aside;
+        publication.passage = Passage { from_peer: message.from_peer, stamp, shares, shares_only };
+        if let Some(stamp) = stamp {
+            // What happens here from now on happens later.
+            self.shard.shared.stamps.merge(stamp, clock::unix_micros());
+        }
         self.shard.route(None, &mut publication);
     }
 
@@ -83,34 +97,35 @@ impl Outlet for LinkOutlet<'_> {
         let receiver = self.shard.link_receiver(self.slot);
         let entry = SubscriptionEntry { receiver, subscription_id: None, presence: None };
         self.shard.shared.index.subscribe(&Subscription::Plain(filter.clone()), entry);
+        self.peer_wants_other();
     }
 
     fn unsubscribe(&mut self, filter: &Filter) {
         let receiver = self.shard.link_receiver(self.slot);
         self.shard.shared.index.unsubscribe(&Subscription::Plain(filter.clone()), receiver);
+        self.peer_wants_other();
+    }
+
+    fn share(&mut self, share: &SharedSubscription) {
+        let receiver = self.shard.link_receiver(self.slot);
+        let Some(Target::Peer(peer)) = self.shard.link_row(self.slot).map(|row| &row.target) else { return };
+        self.shard.shared.index.put_share(receiver, share, &peer.presence);
+        self.peer_wants_other();
+    }
+
+    fn unshare(&mut self, group: &str, filter: &Filter) {
+        let receiver = self.shard.link_receiver(self.slot);
+        self.shard.shared.index.drop_share(receiver, group, filter);
+        self.peer_wants_other();
+    }
+
+    fn control(&mut self, _node: &Arc<str>, payload: &[u8]) {
+        self.shard.hear_peer(self.slot, payload);
     }
 
     fn sync(&mut self, _token: u64) -> bool {
         // What the link did leaves with the end of this turn, which waits for the store's commit.
         true
-    }
-
-    fn barrier(&mut self, token: u64) -> bool {
-        let own = self.shard.core.shard;
-        let others = self.shard.shared.inboxes.len() - 1;
-        if others == 0 {
-            return true;
-        }
-        let barrier = Barrier { slot: self.slot, token };
-        if let Some(row) = self.shard.link_row_mut(self.slot) {
-            row.barriers.insert(token, others);
-        }
-        for (shard, inbox) in self.shard.shared.inboxes.iter().enumerate() {
-            if shard != usize::from(own) {
-                inbox.send(Control::Barrier { shard: own, barrier });
-            }
-        }
-        false
     }
 
     fn announce(&mut self, mark: &Mark) {
@@ -133,7 +148,7 @@ impl Outlet for LinkOutlet<'_> {
 impl Shard {
     fn link_name(&self, slot: u32) -> &str {
         match self.core.rows.get(slot as usize) {
-            Some(Row { role: Role::Link(row), .. }) => &row.name,
+            Some(Row { role: Role::Link(row), .. }) => row.key.name(),
             Some(_) | None => "",
         }
     }

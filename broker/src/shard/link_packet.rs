@@ -28,15 +28,15 @@ impl Shard {
             maximum_packet_size,
             keep_alive,
         } = attach;
-        let Some(link_slot) = self.link_named(&link) else {
+        let Some(link_slot) = self.link_of(&link) else {
             // The configuration changed while the connection was made; the remote tries again.
-            tracing::debug!(link = &*link, "A connection came for a link that is gone.");
+            tracing::debug!(?link, "A connection came for a link that is gone.");
             return;
         };
         let transport = match stream.attach() {
             Ok(transport) => transport,
             Err(error) => {
-                tracing::warn!(link = &*link, %error, "A connection of a link was lost on its way to its shard.");
+                tracing::warn!(?link, %error, "A connection of a link was lost on its way to its shard.");
                 if dialled {
                     self.dial_later(link_slot);
                 }
@@ -66,7 +66,7 @@ impl Shard {
         self.ready.nudge();
         let role = if dialled { link::Role::Dialled } else { link::Role::Accepted };
         let limits = Limits { receive_maximum, maximum_packet_size };
-        tracing::info!(link = &*link, dialled, "A connection of a link stands.");
+        tracing::info!(?link, dialled, "A connection of a link stands.");
         self.with_link(link_slot, |link, out| link.connected(out, conn, role, limits, now.duration()));
     }
 

@@ -11,6 +11,7 @@ mod control;
 mod deliver;
 mod guard;
 mod inbox;
+mod level;
 mod linger;
 mod link;
 mod link_config;
@@ -18,6 +19,7 @@ mod link_outlet;
 mod link_packet;
 mod output;
 mod packet;
+mod peer;
 mod pressure;
 mod publication;
 mod publish;
@@ -25,7 +27,9 @@ mod read;
 mod ready;
 mod resend;
 mod retain;
+mod route;
 mod row;
+mod settled;
 mod subscribe;
 mod timers;
 mod turn;
@@ -38,26 +42,27 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use tokio::sync::mpsc;
 
-pub use batch::Barrier;
-pub use control::{Attach, AttachLink, Control, Report, Stays, Stream, Tuning};
+pub use control::{Attach, AttachLink, Control, LinkKey, Peer, Report, Stays, Stream, Tuning};
 pub use guard::ConnectionGuard;
 pub use inbox::Inbox;
 pub use linger::answer_and_close;
 pub use link::DialRequest;
 pub use pressure::Pressure;
 pub use ready::Ready;
+pub use settled::Settled;
 pub use turn::serve;
 
-use crate::clock::{Clock, Millis};
+use crate::clock::{Clock, Millis, StampClock};
 use crate::link::{Local, Mark};
 use crate::metrics::{Board, Counters};
 use crate::retained::Retained;
-use crate::router::{Cache, Index};
+use crate::router::{Cache, Choices, Index, Receiver};
 use crate::store::Store;
 use batch::Batch;
 use deliver::Core;
 use output::Pool;
 use publication::Scratch;
+use settled::WaitingList;
 use timers::Timers;
 
 /// What all shards of a node share.
@@ -76,6 +81,10 @@ pub struct Shared {
     pub sessions: AtomicU64,
     /// Links that ask publishers to wait.
     pub pressure: Pressure,
+    /// How far the other nodes route by what is wanted here.
+    pub settled: Settled,
+    /// The order of what happens in the cluster.
+    pub stamps: StampClock,
     /// The clock of the node.
     pub clock: Clock,
     /// Who we are to other clusters.
@@ -95,6 +104,12 @@ pub struct Shard {
     ids_hasher: DefaultHashBuilder,
     /// Rows of links.
     links: Vec<u32>,
+    /// The other nodes of the cluster, whichever shards their rows are on.
+    peers: Vec<Receiver>,
+    /// SUBACKs that wait for other nodes.
+    waiting: WaitingList,
+    /// Members of shared subscriptions that get the message under way.
+    choices: Choices,
     timers: Timers,
     /// The thread's read buffer.
     buffer: Vec<u8>,
@@ -104,7 +119,7 @@ pub struct Shard {
     paused: Vec<u32>,
     /// Filters of local clients may have changed this turn.
     interest_changed: bool,
-    /// Marks of this turn that the other links of this shard have to hear of.
+    /// Marks that this shard puts into all lanes of the node as soon as the link that acts has done so.
     marks: Vec<Mark>,
     /// Another shard's lane is full.
     congested: bool,
@@ -154,7 +169,6 @@ impl Shard {
             dirty: Vec::new(),
             searching: Vec::new(),
             dirty_links: Vec::new(),
-            barriers_passed: Vec::new(),
             pool: Pool::default(),
             outboxes: (0..shards).map(|_| Batch::default()).collect(),
             counters: Counters::default(),
@@ -171,6 +185,9 @@ impl Shard {
             by_id: HashTable::new(),
             ids_hasher: DefaultHashBuilder::default(),
             links: Vec::new(),
+            peers: Vec::new(),
+            waiting: WaitingList::new(),
+            choices: Choices::default(),
             timers: Timers::default(),
             buffer: vec![0; read::READ_MAX],
             again: Vec::new(),

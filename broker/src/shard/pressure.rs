@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Control, Shard};
-use crate::router::Kind;
+use crate::router::{Kind, Receiver};
 
 /// The full links of a node, by shard and row.
 #[derive(Default)]
@@ -54,9 +54,12 @@ impl Shard {
     fn goes_to_full_link(&mut self, topic: &[u8]) -> bool {
         // A topic that is not valid is refused later, with the error for it.
         let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return false };
-        self.cache.entry(entry).receivers.iter().any(|receiver| {
-            receiver.flags.kind() == Kind::Link && self.shared.pressure.contains(receiver.shard, receiver.slot)
-        })
+        let is_full = |receiver: Receiver| {
+            receiver.flags.kind() != Kind::Client && self.shared.pressure.contains(receiver.shard, receiver.slot)
+        };
+        let route = self.cache.entry(entry);
+        let mut members = route.groups.iter().flat_map(|group| group.members());
+        route.receivers.iter().any(|receiver| is_full(*receiver)) || members.any(|member| is_full(member.receiver))
     }
 
     /// A link of this shard became full or has room again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::output::{Output, Pool, SHARE_FROM};
-use crate::clock::Millis;
+use crate::clock::{Millis, Stamp};
 use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Qos, Version, frame};
 use crate::message::Message;
@@ -21,9 +21,26 @@ pub struct Publication<'a> {
     pub path: Path<'a>,
     /// When it expires.
     pub expires_at: Option<Millis>,
+    /// The shard that routed it.
+    pub shard: u8,
+    /// Where it entered the cluster, and what peers are told beyond the packet.
+    pub passage: Passage<'a>,
     kept: Option<Arc<Message>>,
     /// Which of the scratch encodings hold this publication.
     encoded: [bool; FORMS],
+}
+
+/// How a publication passes through the nodes of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passage<'a> {
+    /// It came from another node, which told all others.
+    pub from_peer: bool,
+    /// Since when it is the retained message of its topic.
+    pub stamp: Option<Stamp>,
+    /// Numbers of our shared subscriptions of which one member gets it, as the node chose where it entered.
+    pub shares: &'a [u32],
+    /// Members of shared subscriptions get it, and nobody else.
+    pub shares_only: bool,
 }
 
 /// What one receiver makes of a publication.
@@ -67,7 +84,17 @@ const FORMS: usize = 4;
 impl<'a> Publication<'a> {
     /// A publication of a packet that stands in somebody's buffer.
     pub fn new(frame: &'a [u8], layout: Layout, path: Path<'a>, expires_at: Option<Millis>) -> Self {
-        Self { frame, layout, qos: layout.qos(), path, expires_at, kept: None, encoded: [false; FORMS] }
+        Self {
+            frame,
+            layout,
+            qos: layout.qos(),
+            path,
+            expires_at,
+            shard: 0,
+            passage: Passage::default(),
+            kept: None,
+            encoded: [false; FORMS],
+        }
     }
 
     /// A publication of a kept message.

@@ -1,29 +1,18 @@
 //! A PUBLISH from a client, from its first check to its acknowledgement.
 
 use super::Shard;
-use super::inbox::LANE_BYTES_MAX;
 use super::publication::Publication;
 use super::read::Next;
+use super::route::Routed;
 use super::row::{Role, Row};
 use crate::auth;
 use crate::clock::Millis;
 use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Error, Qos, Reason, Version, frame};
 use crate::metrics::Dropped;
-use crate::router::{Path, Receiver};
+use crate::router::Path;
 use crate::session::Arrival;
 use crate::store::Change;
-
-/// What became of a publication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routed {
-    /// At least one receiver took it.
-    Delivered,
-    /// Nobody subscribes to the topic.
-    Nobody,
-    /// The topic name is not valid.
-    Invalid(Error),
-}
 
 // === impl Shard ===
 
@@ -97,68 +86,6 @@ impl Shard {
         };
         self.answer_publish(slot, version, qos, packet_id, reason, None);
         Next::Continue
-    }
-
-    /// Hands a publication to all who subscribe to its topic, and to the retained store if it is to be retained.
-    /// `publisher` is the row of the client that sent it.
-    pub(super) fn route(&mut self, publisher: Option<u32>, publication: &mut Publication<'_>) -> Routed {
-        let topic = publication.layout.topic(publication.frame);
-        if publication.layout.retain() {
-            // Before its receivers are looked up: whoever subscribes meanwhile finds it here, or is found below.
-            if let Err(error) = self.cache.find(&self.shared.index, topic) {
-                return Routed::Invalid(Error::topic_name(error));
-            }
-            self.retain(publication);
-        }
-        let index = &*self.shared.index;
-        let last = publisher.and_then(|slot| self.core.rows.get(slot as usize)).and_then(|row| row.last_route);
-        let entry = match last {
-            Some(entry) if self.cache.still(index, entry as usize, topic) => entry as usize,
-            Some(_) | None => match self.cache.find(index, topic) {
-                Ok(entry) => {
-                    if let Some(row) = publisher.and_then(|slot| self.core.rows.get_mut(slot as usize)) {
-                        row.last_route = Some(entry as u32);
-                    }
-                    entry
-                }
-                Err(error) => return Routed::Invalid(Error::topic_name(error)),
-            },
-        };
-        let route = self.cache.entry(entry);
-        if route.is_empty() {
-            return Routed::Nobody;
-        }
-        let core = &mut self.core;
-        // Who sent it, for those that want none of their own messages; only this shard can have that session.
-        let own = publisher.map(|slot| (core.shard, slot));
-        let mut begun: u64 = 0;
-        let mut delivered = false;
-        for (at, receiver) in route.receivers.iter().enumerate() {
-            if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
-                continue;
-            }
-            delivered = true;
-            if receiver.flags.has_ids() {
-                self.ids.clear();
-                self.ids.extend(route.ids_of(at));
-                hand_over(core, *receiver, &self.ids, publication, &mut begun);
-            } else {
-                hand_over(core, *receiver, &[], publication, &mut begun);
-            }
-        }
-        for group in &route.groups {
-            let member = group.choose();
-            delivered = true;
-            match member.id() {
-                Some(id) => hand_over(core, member.receiver, &[id], publication, &mut begun),
-                None => hand_over(core, member.receiver, &[], publication, &mut begun),
-            }
-        }
-        if begun != 0 && core.outboxes.iter().any(|batch| batch.size() > LANE_BYTES_MAX) {
-            // The publishers behind this one wait for the turn's end already: a turn reads from very many.
-            self.congested = true;
-        }
-        if delivered { Routed::Delivered } else { Routed::Nobody }
     }
 
     /// Whether the client of a row may publish to a topic.
@@ -243,27 +170,4 @@ impl Shard {
         }
         Ok(publish::encode(out, &parts))
     }
-}
-
-/// Gives a publication to one receiver: at once on this shard, else by the batch for its shard. `begun` has a bit for
-/// each shard whose batch has the message already.
-#[inline]
-pub(super) fn hand_over(
-    core: &mut super::deliver::Core,
-    receiver: Receiver,
-    ids: &[u32],
-    publication: &mut Publication<'_>,
-    begun: &mut u64,
-) {
-    if receiver.shard == core.shard {
-        core.deliver(receiver, ids, publication);
-        return;
-    }
-    let batch = &mut core.outboxes[usize::from(receiver.shard)];
-    let bit = 1 << receiver.shard;
-    if *begun & bit == 0 {
-        *begun |= bit;
-        batch.begin(publication);
-    }
-    batch.receiver(receiver, ids.iter().copied());
 }

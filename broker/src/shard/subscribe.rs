@@ -3,6 +3,7 @@
 use super::Shard;
 use super::read::Next;
 use super::row::{Replay, Role, Row, SubscriptionState};
+use super::settled::Answer;
 use crate::auth;
 use crate::codec::subscribe::{self, Options, RetainHandling, Suback};
 use crate::codec::unsubscribe::{self, Unsuback};
@@ -20,7 +21,7 @@ impl Shard {
         let mut reasons = Vec::new();
         let mut why = None;
         // Filters with what they want of the retained messages; sent after the SUBACK.
-        let mut wanted = Vec::new();
+        let mut replays = Vec::new();
         for (text, options) in subscribe.filters() {
             match self.subscribe(slot, text, options, subscribe.subscription_id) {
                 Ok((subscription, existed)) => {
@@ -32,7 +33,7 @@ impl Shard {
                     };
                     // A shared subscription gets no retained messages when it is made (section 4.8.2).
                     if send && !subscription.is_shared() {
-                        wanted.push((subscription, options.qos));
+                        replays.push((subscription, options.qos));
                     }
                 }
                 Err(error) => {
@@ -42,17 +43,24 @@ impl Shard {
             }
         }
         let reason_string = why.filter(|_| self.wants_reasons(slot));
-        let mut suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string };
-        if !self.append(slot, |out| subscribe::encode_suback(out, version, &suback)) && why.is_some() {
+        let suback = Suback { packet_id: subscribe.packet_id, reasons, reason_string };
+        self.tell_links();
+        self.answer_subscribe(slot, Answer { suback, replays, subscription_id: subscribe.subscription_id });
+        Ok(Next::Continue)
+    }
+
+    /// Sends a SUBACK, and begins to send what is retained.
+    pub(super) fn say_suback(&mut self, slot: u32, answer: Answer) {
+        let Answer { mut suback, replays, subscription_id } = answer;
+        let Some(version) = self.core.rows.get(slot as usize).map(|row| row.version) else { return };
+        if !self.append(slot, |out| subscribe::encode_suback(out, version, &suback)) && suback.reason_string.is_some() {
             // The codes alone, if the sentence is more than the client takes [MQTT-3.9.2-1].
             suback.reason_string = None;
             self.append(slot, |out| subscribe::encode_suback(out, version, &suback));
         }
-        for (subscription, qos) in wanted {
-            self.replay(slot, &subscription, qos, subscribe.subscription_id);
+        for (subscription, qos) in replays {
+            self.replay(slot, &subscription, qos, subscription_id);
         }
-        self.tell_links();
-        Ok(Next::Continue)
     }
 
     /// Makes or changes one subscription; gives it back with whether it existed.
@@ -113,6 +121,10 @@ impl Shard {
     /// Begins to send the retained messages that match a new subscription.
     fn replay(&mut self, slot: u32, subscription: &Subscription, granted: Qos, id: Option<u32>) {
         let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut) else { return };
+        if !client.subscriptions.contains_key(subscription) {
+            // It was given up while its SUBACK waited.
+            return;
+        }
         client.replays.push_back(Replay { filter: subscription.filter().clone(), after: None, granted, id });
         self.core.pump(slot);
     }

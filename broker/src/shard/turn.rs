@@ -46,7 +46,8 @@ pub async fn serve(mut shard: Shard) {
         let now = shard.core.now;
         // A shard that is stopping looks often whether it is done.
         let idle = if shard.stopping.is_some() { STOPPING } else { IDLE };
-        let due = shard.timers.next().unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
+        let due = [shard.timers.next(), shard.waiting_until()].into_iter().flatten().min();
+        let due = due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
         let at = start + due.duration();
         if sleep.deadline() != at {
             sleep.as_mut().reset(at);
@@ -83,6 +84,9 @@ impl Shard {
         if self.timers.next().is_some_and(|at| at <= self.core.now) {
             self.run_timers();
         }
+        if self.waiting_until().is_some_and(|at| at <= self.core.now) {
+            self.answer_settled();
+        }
         for slot in std::mem::take(&mut self.core.searching) {
             self.core.pump(slot);
         }
@@ -112,13 +116,15 @@ impl Shard {
             for step in batch.steps() {
                 let item = match step {
                     Step::Message(item) => item,
-                    Step::Barrier(barrier) => {
-                        self.core.barriers_passed.push(barrier);
+                    Step::Mark(mark) => {
+                        self.mark_own_links(from as u8, mark);
                         continue;
                     }
                 };
                 let mut publication = Publication::new(item.frame, item.layout, item.path, item.expires_at);
                 publication.qos = item.qos;
+                publication.shard = from as u8;
+                publication.passage.stamp = item.stamp;
                 let mut ids = item.ids;
                 for (at, receiver) in item.receivers.iter().enumerate() {
                     let mine = ids.iter().take_while(|(index, _)| *index as usize == at).count();
@@ -136,7 +142,6 @@ impl Shard {
             batch.clear(BATCH_KEEP);
         }
         self.spare = batch;
-        self.pass_barriers();
     }
 
     fn hand_over(&mut self) {
@@ -165,11 +170,13 @@ impl Shard {
                 }
                 Control::Attach(attach) => self.attach(*attach),
                 Control::AttachLink(attach) => self.attach_link(*attach),
+                Control::Settled => self.answer_settled(),
+                Control::Peers(peers) => self.configure_peers(peers),
+                Control::PeerMade(peer) => self.peers.push(peer),
+                Control::PeerGone(peer) => self.peers.retain(|known| !known.same(peer)),
                 Control::DialFailed { link, error } => self.dial_failed(&link, error),
-                Control::Barrier { shard, barrier } => {
-                    self.core.outboxes[usize::from(shard)].barrier(barrier);
-                }
-                Control::Mark(mark) => self.mark_links(&mark),
+                Control::Mark(mark) => self.mark_lanes(&mark),
+                Control::AnnounceMarks => self.announce_marks(),
                 Control::InterestChanged => self.update_interest(),
                 Control::Pressure => self.resume_paused(),
                 Control::Tuning(tuning) => self.retune(tuning),
@@ -202,7 +209,11 @@ impl Shard {
                 row.window = client.receive_maximum.min(tuning.mqtt.max_inflight);
             }
         }
+        let peers_differ = self.core.tuning.cluster != tuning.cluster;
         self.core.tuning = tuning;
+        if peers_differ {
+            self.retune_peers();
+        }
     }
 
     fn drop_users(&mut self, stays: &Stays) {
@@ -253,6 +264,9 @@ impl Shard {
         self.count_queued();
         self.shared.board.publish(usize::from(self.core.shard), &self.core.counters);
         let (now, unix) = (self.core.now.duration(), UnixSeconds::now().0);
-        Report { links: self.links.iter().filter_map(|slot| self.link_status(*slot, now, unix)).collect() }
+        Report {
+            links: self.links.iter().filter_map(|slot| self.link_status(*slot, now, unix)).collect(),
+            peers: self.links.iter().filter_map(|slot| self.peer_status(*slot, now, unix)).collect(),
+        }
     }
 }

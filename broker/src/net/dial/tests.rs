@@ -10,6 +10,7 @@ use tombolo_broker_api::ClientCertificate;
 
 use super::*;
 use crate::config::TlsFiles;
+use crate::link::CONNECT_PROPERTY;
 use crate::tls::fixture::Authority;
 use crate::tls::{client_config, server_config};
 
@@ -18,6 +19,7 @@ const GOOD: std::ops::Range<i32> = 2020..2100;
 fn config(connect_timeout: Duration) -> DialConfig {
     DialConfig {
         servers: Vec::new(),
+        property: CONNECT_PROPERTY,
         cluster_name: "here".into(),
         client_id: "from-here:to-cloud:node-0".into(),
         username: Some("u".into()),

@@ -1,0 +1,327 @@
+//! The other nodes of the cluster: rows made from the configuration, what they are told, what becomes of a silent one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tombolo_broker_api as api;
+
+use super::control::Peer;
+use super::link::{Dial, LinkRow, Target};
+use super::link_config::wanted;
+use super::settled::{Cursors, Settled};
+use super::{Control, LinkKey, Shard};
+use crate::clock::Millis;
+use crate::link::backoff::Dialling;
+use crate::link::{Link, Settings, Version};
+use crate::retained::level::Leveller;
+use crate::router::{Audience, Presence, Shares};
+
+/// Keep alive between nodes: heartbeats go three times in it, and one from which nothing comes for as long is lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(6);
+
+/// Longest pause between two tries to reach a node.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Versions told to a node and not yet routed by that are remembered one by one; when there are more, the oldest are
+/// taken for as late as the next.
+const TOLD_MAX: usize = 64;
+
+/// Another node of the cluster.
+pub struct PeerRow {
+    /// Its name.
+    pub node: Arc<str>,
+    /// We dial it; else it dials us.
+    pub dials: bool,
+    /// It is connected: for those who choose among the members of a shared subscription.
+    pub presence: Presence,
+    /// It is connected, as was last told.
+    connected: bool,
+    /// Since when it is not.
+    lost: Millis,
+    /// It was silent for `suspendAfter`.
+    suspended: bool,
+    /// How far the log of shared subscriptions was read.
+    shares_cursor: u64,
+    /// Versions of what is wanted here that it was told, with the places in the logs that they stand for.
+    told: VecDeque<(Version, Cursors)>,
+    /// How far it routes by what is wanted here.
+    reached: Cursors,
+    /// Where those who wait for it look.
+    place: Option<usize>,
+    /// It was in sync once, or given up: readiness does not wait for it.
+    met: bool,
+    /// Control messages of it that wait for the link to be done.
+    pub said: Vec<Box<[u8]>>,
+    /// What is retained at both; taken out while it acts.
+    pub leveller: Option<Box<Leveller>>,
+    /// When the leveller is looked at next.
+    pub level_at: Millis,
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Nodes whose rows live here, as the configuration has them now; others are drained and removed.
+    pub(super) fn configure_peers(&mut self, peers: Vec<Peer>) {
+        let is_wanted = |key: &LinkKey| peers.iter().any(|peer| *key == LinkKey::Peer(Arc::clone(&peer.node)));
+        let rows = self.links.iter().copied().filter_map(|slot| Some((slot, self.link_row(slot)?)));
+        let gone: Vec<u32> = rows
+            .filter(|(_, row)| matches!(row.target, Target::Peer(_)) && !is_wanted(&row.key))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in gone {
+            self.drain_link(slot);
+        }
+        let before = self.links.len();
+        for peer in peers {
+            let key = LinkKey::Peer(Arc::clone(&peer.node));
+            // One that was on its way out and is wanted again goes on.
+            let existing =
+                self.links.iter().copied().find(|slot| self.link_row(*slot).is_some_and(|row| row.key == key));
+            match existing {
+                Some(slot) => {
+                    if let Some(row) = self.link_row_mut(slot) {
+                        row.draining = None;
+                    }
+                }
+                None => self.add_peer(peer, key),
+            }
+        }
+        self.note_links(before);
+    }
+
+    fn add_peer(&mut self, peer: Peer, key: LinkKey) {
+        let (filters, interest_cursor) = wanted(self.shared.index.interest_since(Audience::Peers, 0));
+        let settings = self.peer_settings(&peer.node, false);
+        let link = Box::new(Link::new(self.shared.local.clone(), settings, filters));
+        let now = self.core.now;
+        let row = PeerRow {
+            node: peer.node,
+            dials: peer.dials,
+            presence: Presence::new(false),
+            connected: false,
+            lost: now,
+            suspended: false,
+            shares_cursor: u64::MAX,
+            told: VecDeque::new(),
+            reached: Cursors::default(),
+            place: self.shared.settled.enter(),
+            met: false,
+            said: Vec::new(),
+            leveller: Some(Box::default()),
+            level_at: now,
+        };
+        let slot = self.insert_link(LinkRow {
+            key,
+            link: Some(link),
+            connections: Vec::new(),
+            dirty: false,
+            dialling: Dialling::new(1, RETRY_MAX),
+            target: Target::Peer(Box::new(row)),
+            dial: Dial::At(now),
+            interest_cursor,
+            draining: None,
+        });
+        self.update_shares(slot);
+        let receiver = self.link_receiver(slot);
+        self.tell_all(|| Control::PeerMade(receiver));
+    }
+
+    /// A peer's row is going: nothing more is sent there, and nobody waits for it.
+    pub(super) fn forget_peer(&mut self, slot: u32) {
+        let receiver = self.link_receiver(slot);
+        let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
+        peer.presence.set(false);
+        let place = peer.place.take();
+        if let Some(place) = place {
+            self.shared.settled.leave(place);
+            self.tell_settled();
+        }
+        self.tell_all(|| Control::PeerGone(receiver));
+    }
+
+    fn tell_all(&self, control: impl Fn() -> Control) {
+        for inbox in &self.shared.inboxes {
+            inbox.send(control());
+        }
+    }
+
+    /// New bounds for what waits for other nodes.
+    pub(super) fn retune_peers(&mut self) {
+        let slots: Vec<u32> = self.links.clone();
+        for slot in slots {
+            if self.link_row_mut(slot).is_some_and(|row| row.peer_mut().is_some()) {
+                self.resettle_peer(slot);
+            }
+        }
+    }
+
+    /// Gives the link of a peer its settings anew.
+    fn resettle_peer(&mut self, slot: u32) {
+        let now = self.core.now.duration();
+        let (filters, cursor) = wanted(self.shared.index.interest_since(Audience::Peers, 0));
+        let Some(row) = self.link_row_mut(slot) else { return };
+        row.interest_cursor = cursor;
+        let Some(peer) = row.peer_mut() else { return };
+        let (node, suspended) = (Arc::clone(&peer.node), peer.suspended);
+        let settings = self.peer_settings(&node, suspended);
+        self.with_link(slot, |link, out| link.configure(out, settings, filters, now));
+    }
+
+    /// While a node can be reached, or may be soon, publishers are held at the bound of its outbox; for one that is
+    /// suspended the oldest messages give way.
+    fn peer_settings(&self, node: &Arc<str>, suspended: bool) -> Settings {
+        let tuning = &self.core.tuning.cluster;
+        let spool = api::Spool {
+            max_bytes: tuning.max_outbox_bytes,
+            max_age: tuning.max_outbox_age,
+            when_full: if suspended { api::WhenFull::DropOldest } else { api::WhenFull::Backpressure },
+            ..api::Spool::default()
+        };
+        Settings::peer(node, &self.shared.local, spool, KEEP_ALIVE)
+    }
+
+    /// Tells a peer which shared subscriptions have changed.
+    pub(super) fn update_shares(&mut self, slot: u32) {
+        let index = Arc::clone(&self.shared.index);
+        let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
+        if peer.shares_cursor == index.shares_end() {
+            return;
+        }
+        // A new peer's cursor is none: it gets all.
+        let shares = index.shares_since(peer.shares_cursor);
+        let (Shares::Changes(_, cursor) | Shares::Snapshot(_, cursor)) = &shares;
+        peer.shares_cursor = *cursor;
+        self.with_link(slot, |link, _| match shares {
+            Shares::Changes(changes, _) => changes.iter().for_each(|share| link.share_changed(share)),
+            Shares::Snapshot(all, _) => link.shares_replaced(all),
+        });
+    }
+
+    /// Takes note of what has become of a peer after its link has acted.
+    pub(super) fn note_peer(&mut self, slot: u32) {
+        let (now, shared) = (self.core.now, Arc::clone(&self.shared));
+        let Some(row) = self.link_row_mut(slot) else { return };
+        let interest = row.interest_cursor;
+        let (Some(link), Target::Peer(peer)) = (&row.link, &mut row.target) else { return };
+        let news = peer.note(link, interest, &shared.settled, now);
+        let said = !peer.said.is_empty();
+        if news {
+            self.tell_settled();
+        }
+        if said {
+            self.take_said(slot);
+        }
+    }
+
+    /// What time brings to a peer: one that was silent for long is suspended.
+    pub(super) fn tick_peer(&mut self, slot: u32) {
+        let now = self.core.now;
+        self.tick_level(slot);
+        let after = Millis::from(self.core.tuning.cluster.suspend_after);
+        let shared = Arc::clone(&self.shared);
+        let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
+        let suspended = !peer.connected && now.since(peer.lost) >= after;
+        if suspended == peer.suspended {
+            return;
+        }
+        peer.suspended = suspended;
+        peer.meet(&shared.settled);
+        let node = Arc::clone(&peer.node);
+        if suspended {
+            tracing::warn!(%node, "A node is suspended: it was silent for {} ms.", now.since(peer.lost).0);
+        } else {
+            tracing::info!(%node, "A node that was suspended is back.");
+        }
+        self.resettle_peer(slot);
+    }
+
+    /// A control message of a peer came: it is taken when its link is done with what it does.
+    pub(super) fn hear_peer(&mut self, slot: u32, payload: &[u8]) {
+        if let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) {
+            peer.said.push(payload.into());
+        }
+    }
+
+    /// The state of a peer.
+    pub(super) fn peer_status(&self, slot: u32, now: Duration, unix: u64) -> Option<api::PeerStatus> {
+        let row = self.link_row(slot)?;
+        let (Some(link), Target::Peer(peer)) = (&row.link, &row.target) else { return None };
+        let mut status = link.peer_status(now, unix);
+        if peer.suspended && status.state != api::PeerState::Connected {
+            status.state = api::PeerState::Suspended;
+        }
+        Some(status)
+    }
+}
+
+// === impl PeerRow ===
+
+impl PeerRow {
+    /// Looks whether it is connected, and how far it routes by what is wanted here, of which `interest` is what its link
+    /// knows of the log of filters. True if somebody may have waited for that.
+    fn note(&mut self, link: &Link, interest: u64, settled: &Settled, now: Millis) -> bool {
+        let mut news = self.note_connection(link.is_connected(), settled, now);
+        if !link.has_untold() {
+            let (version, cursors) = (link.told(), Cursors { interest, shares: self.shares_cursor });
+            match self.told.back_mut() {
+                Some(last) if last.0 == version => last.1 = cursors,
+                Some(_) | None => self.told.push_back((version, cursors)),
+            }
+            if self.told.len() > TOLD_MAX {
+                self.told.pop_front();
+            }
+        }
+        if !self.connected {
+            return news;
+        }
+        let reached = link.settled();
+        while self.told.get(1).is_some_and(|(version, _)| *version <= reached) {
+            self.told.pop_front();
+        }
+        if let Some((_, cursors)) = self.told.front().filter(|(version, _)| *version <= reached)
+            && self.reached != *cursors
+        {
+            self.reached = *cursors;
+            self.place.inspect(|place| settled.set(*place, self.reached));
+            news = true;
+        }
+        if !self.met && link.peer_status(now.duration(), 0).ready {
+            self.meet(settled);
+        }
+        news
+    }
+
+    /// A connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    fn note_connection(&mut self, connected: bool, settled: &Settled, now: Millis) -> bool {
+        if connected == self.connected {
+            return false;
+        }
+        self.connected = connected;
+        self.presence.set(connected);
+        self.lost = now;
+        self.level_at = now;
+        self.reached = Cursors::default();
+        if let Some(leveller) = self.leveller.as_mut().filter(|_| !connected) {
+            leveller.disconnected(now);
+        }
+        if let Some(place) = self.place {
+            if connected {
+                settled.set(place, self.reached);
+            } else {
+                settled.leave_alone(place);
+            }
+        }
+        true
+    }
+
+    fn meet(&mut self, settled: &Settled) {
+        self.met = true;
+        self.place.inspect(|place| settled.meet(*place));
+    }
+}
