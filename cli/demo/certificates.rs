@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
+use anyhow::Result;
+use tombolo::certificate::{Authority, Identity};
 use tombolo::data_dir::{make_private, write_private};
 
 /// What is written: the Secrets as one manifest, and for clients the authority, a certificate and its key.
@@ -17,49 +14,30 @@ pub const FILES: [&str; 4] = ["certificates.yaml", "ca.crt", "client.crt", "clie
 /// # Errors
 /// Files that cannot be written.
 pub fn write(folder: &Path) -> Result<()> {
-    let authority = authority().context("an authority cannot be made")?;
+    let authority = Authority::new("Tombolo demo authority")?;
     let client = sign(&authority, "demo")?;
     let mut manifest =
         "# Made by `tombolo-demo certificates`; holds private keys and is never stored in Git.\n".to_owned();
     for name in ["deployment-local", "deployment-cloud"] {
         for purpose in ["server", "link"] {
             let common_name = if purpose == "server" { name } else { "link" };
-            manifest += &secret(&format!("{name}-{purpose}"), &authority.pem(), &sign(&authority, common_name)?);
+            manifest += &secret(&format!("{name}-{purpose}"), authority.pem(), &sign(&authority, common_name)?);
         }
     }
     manifest += &format!(
         "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: demo-ca}}\nstringData:\n  ca.crt: |\n{}",
-        indented(&authority.pem())
+        indented(authority.pem())
     );
     make_private(folder)?;
-    for (file, content) in FILES.iter().zip([manifest, authority.pem(), client.certificate, client.key]) {
+    for (file, content) in FILES.iter().zip([manifest, authority.pem().to_owned(), client.certificate, client.key]) {
         write_private(&folder.join(file), content.as_bytes())?;
     }
     Ok(())
 }
 
-struct Identity {
-    certificate: String,
-    key: String,
-}
-
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Tombolo demo authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
 /// A certificate for this machine, as server and as client.
-fn sign(authority: &CertifiedIssuer<'static, KeyPair>, common_name: &str) -> Result<Identity> {
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let mut params = CertificateParams::new(names).context("names of this machine are not valid")?;
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate().context("a key cannot be made")?;
-    let certificate = params.signed_by(&key, authority).context("a certificate cannot be signed")?;
-    Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+fn sign(authority: &Authority, common_name: &str) -> Result<Identity> {
+    authority.sign(common_name, &["localhost", "127.0.0.1", "::1"])
 }
 
 /// As cert-manager writes it.
@@ -105,7 +83,7 @@ mod tests {
         let made = tempfile::tempdir().expect("a temporary folder");
         write(made.path()).expect("written");
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        for (example, links) in [("hybrid-cloud", 2), ("one-sided", 2), ("tls", 2)] {
+        for (example, links) in [("hybrid-cloud", 2), ("one-sided", 2), ("three-nodes", 0), ("tls", 2)] {
             let mut paths = vec![examples.join(example)];
             let mut sources = tombolo::source::read(&paths).expect(example);
             if example == "tls" && !examples.join("tls").join(FILES[0]).exists() {

@@ -9,7 +9,7 @@ use clap::{Args, FromArgMatches};
 use tokio::sync::mpsc;
 use tombolo::client::connection::{Connection, Happened, Message};
 use tombolo::client::options::Common;
-use tombolo::status::ask;
+use tombolo::status::{ANSWER, ask};
 use tombolo::table::millis;
 
 use crate::process::Up;
@@ -59,7 +59,7 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
     }
     println!("step 2  they are linked, both ways");
     for side in &sides {
-        for link in ask(&side.admin)?.links {
+        for link in ask(&side.admin, ANSWER)?.links {
             let micros = link.round_trip_micros.context("a link that is ready has no heartbeat")?;
             println!("        {}: link {} is ready, a heartbeat came back in {}", side.name, link.name, millis(micros));
         }
@@ -158,7 +158,7 @@ async fn interest_crossed(sides: &[Side; 2]) -> Result<()> {
     loop {
         let mut known = true;
         for side in sides {
-            known &= ask(&side.admin)?.links.iter().all(|link| link.filters_served > 0);
+            known &= ask(&side.admin, ANSWER)?.links.iter().all(|link| link.filters_served > 0);
         }
         if known {
             return Ok(());

@@ -78,6 +78,11 @@ impl DataDir {
         &self.path
     }
 
+    /// The folder of what is made once for a cluster.
+    pub fn cluster(&self, namespace: &str, cluster: &str) -> PathBuf {
+        self.path.join("clusters").join(namespace).join(cluster)
+    }
+
     /// The folder of a node: `config` and `data` stand below it.
     pub fn node(&self, namespace: &str, node: &str) -> PathBuf {
         self.path.join("nodes").join(namespace).join(node)

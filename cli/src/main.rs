@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tombolo::{client, render, status, up};
+use tombolo::{client, node, render, status, up};
 
 /// Linked MQTT clusters: on this machine, from the manifests that Kubernetes takes.
 #[derive(Parser)]
@@ -24,6 +24,9 @@ enum Action {
     Sub(client::subscribe::Flags),
     /// Print what would be applied to Kubernetes for manifests.
     Render(render::Flags),
+    /// Run one node in this process.
+    #[command(hide = true)]
+    Node(node::Flags),
     /// Show clusters, links and counters of a running `tombolo up`.
     Status(status::Flags),
 }
@@ -45,6 +48,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Up(flags) => runtime.block_on(up::run(flags)),
         Action::Pub(flags) => runtime.block_on(client::publish::run(flags)),
         Action::Sub(flags) => runtime.block_on(client::subscribe::run(flags)),
+        Action::Node(flags) => runtime.block_on(node::run(flags)),
         Action::Render(flags) => render::run(&flags),
         Action::Status(flags) => status::run(&flags),
     }

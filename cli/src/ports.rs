@@ -1,9 +1,9 @@
 //! Whether a port can be listened on, and if not, who has it and how to go on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 /// Tries to listen on an address, for a moment.
 ///
@@ -26,6 +26,21 @@ pub fn check(address: SocketAddr) -> Result<(), String> {
         }
         _ => format!("{address} cannot be listened on: {error}"),
     })
+}
+
+/// First port that [`free`] gives; what lies below belongs to well-known services.
+const FREE_FIRST: u16 = 20_000;
+/// How many it chooses among: 32,768 is where Linux begins to take ports for outgoing connections, and a node that is
+/// started again must find its port free.
+const FREE_COUNT: u16 = 12_000;
+
+/// A port that can be listened on now and is none of `taken`; processes begin to look at different ones.
+pub fn free(ip: IpAddr, taken: &BTreeSet<u16>) -> Option<u16> {
+    // As far apart as the nodes of a cluster at most are many.
+    let start = std::process::id().wrapping_mul(64);
+    let ports = (0..FREE_COUNT).map(|step| start.wrapping_add(u32::from(step)) % u32::from(FREE_COUNT));
+    let mut ports = ports.filter_map(|step| Some(FREE_FIRST + u16::try_from(step).ok()?));
+    ports.find(|port| !taken.contains(port) && TcpListener::bind((ip, *port)).is_ok())
 }
 
 /// The process that listens on a TCP port, as `mosquitto (process 4711)`; none if it cannot be told, as for a process
@@ -75,6 +90,18 @@ mod tests {
         assert!(problem.contains("is in use by") && problem.contains(&own), "{problem}");
         drop(listener);
         check(address).expect("free");
+    }
+
+    #[test]
+    fn a_free_port_is_nobody_elses() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let first = free(ip, &BTreeSet::new()).expect("one of thousands");
+        let listener = TcpListener::bind((ip, first)).expect("free");
+        let second = free(ip, &BTreeSet::new()).expect("one of thousands");
+        assert_ne!(first, second);
+        let third = free(ip, &BTreeSet::from([second])).expect("one of thousands");
+        assert!(third != first && third != second && (FREE_FIRST..32_768).contains(&third), "{third}");
+        drop(listener);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::problem::count;
 use crate::source;
 use crate::up::WRONG_MANIFEST;
 
+/// What stands for the id of a cluster that no API server knows yet; there it is the uid of the object.
+const NO_UID: &str = "UID-OF-THE-BROKERCLUSTER";
+
 /// Flags of `tombolo render`.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
@@ -38,7 +41,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         }
     };
     for cluster in &desired.clusters {
-        for child in children(cluster) {
+        for child in children(cluster, NO_UID) {
             let yaml =
                 serde_saphyr::to_string(&ForPeople(readable(&child))).context("an object cannot be written as YAML")?;
             // A reader that went away needs no more.

@@ -15,8 +15,8 @@ use crate::table;
 use crate::up::run_file::{self, RunFile};
 use crate::view::{Readiness, View};
 
-/// Time that a node has to answer.
-const ANSWER: Duration = Duration::from_secs(3);
+/// Time that a node has to answer who asked by hand.
+pub const ANSWER: Duration = Duration::from_secs(3);
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
@@ -37,17 +37,17 @@ pub struct Flags {
 /// Nothing runs.
 pub fn run(flags: &Flags) -> Result<ExitCode> {
     let folder = flags.data_dir.clone().map_or_else(data_dir::default_path, Ok)?;
-    let RunFile { pid, nodes, .. } = run_file::read(&folder)?;
+    let RunFile { nodes, .. } = run_file::read(&folder)?;
     let mut views = Vec::new();
     for node in nodes {
-        let status = ask(&node.admin);
+        let status = ask(&node.admin, ANSWER);
         if let Err(error) = &status {
             eprintln!("tombolo status: {}: {error:#}", node.node);
         }
-        let run_file::RunningNode { namespace, cluster, node, admin, listeners: _ } = node;
+        let run_file::RunningNode { namespace, cluster, node, pid, admin, listeners: _ } = node;
         views.push(View { namespace, cluster, node, admin, pid, status: status.ok() });
     }
-    let readiness = Readiness::of(&views, |_, link| link.ready);
+    let readiness = Readiness::of(&views, |_, link| link.ready, |_, peer| peer.ready);
     let text = if flags.json {
         serde_json::to_string_pretty(&views).context("the state cannot be written as JSON")?
     } else {
@@ -60,16 +60,16 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     Ok(if readiness.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Asks the admin listener of a node: `GET /v1/status`, by HTTP/1.0, which has no chunks.
+/// Asks the admin listener of a node: `GET /v1/status`, by HTTP/1.0, which has no chunks. It has `time` to connect, and
+/// so much again for each part of its answer.
 ///
 /// # Errors
 /// It does not answer, or not with a status.
-pub fn ask(admin: &str) -> Result<Status> {
+pub fn ask(admin: &str, time: Duration) -> Result<Status> {
     let address: SocketAddr = admin.parse().with_context(|| format!("{admin} is not an address"))?;
-    let mut stream =
-        TcpStream::connect_timeout(&address, ANSWER).with_context(|| format!("{admin} does not answer"))?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    let mut stream = TcpStream::connect_timeout(&address, time).with_context(|| format!("{admin} does not answer"))?;
+    stream.set_read_timeout(Some(time))?;
+    stream.set_write_timeout(Some(time))?;
     write!(stream, "GET /v1/status HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).with_context(|| format!("{admin} does not answer"))?;

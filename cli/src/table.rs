@@ -1,8 +1,8 @@
 //! Running nodes and links as a table of text.
 
-use tombolo_broker_api::{LinkState, LinkStatus, Status};
+use tombolo_broker_api::{LinkState, LinkStatus, PeerState, PeerStatus, Status};
 
-use crate::view::View;
+use crate::view::{View, owner};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -18,7 +18,7 @@ enum Align {
 
 use Align::{Left, Right};
 
-const NODES: [Column; 11] = [
+const NODES: [Column; 12] = [
     Column("CLUSTER", Left, 0),
     Column("NODE", Left, 2),
     Column("LISTENERS", Left, 0),
@@ -29,6 +29,7 @@ const NODES: [Column; 11] = [
     Column("IN", Right, 0),
     Column("OUT", Right, 0),
     Column("DROPPED", Right, 6),
+    Column("PEERS", Right, 0),
     Column("ADMIN", Left, 1),
 ];
 
@@ -57,13 +58,18 @@ pub fn render(views: &[View], width: usize) -> Vec<String> {
         lines.push(String::new());
         lines.extend(columns(
             &LINKS,
-            &links.iter().map(|(view, status)| link(view, status)).collect::<Vec<_>>(),
+            &links.iter().map(|(view, status)| link(owner(views, view), status)).collect::<Vec<_>>(),
             width,
         ));
     }
+    for view in views {
+        for peer in view.status.iter().flat_map(|status| &status.peers).filter(|peer| !peer.ready) {
+            lines.push(format!("{}/{}: {}", view.node, peer.node, missing(peer)));
+        }
+    }
     for (view, link) in links.into_iter().filter(|(_, link)| !link.ready && link.state != LinkState::Disabled) {
         if let Some(error) = &link.last_error {
-            lines.push(format!("{}/{}: {}: {}", view.cluster, link.name, error.reason, error.message));
+            lines.push(format!("{}/{}: {}: {}", owner(views, view), link.name, error.reason, error.message));
         }
     }
     lines.into_iter().map(|line| cut(&line, width)).collect()
@@ -85,19 +91,42 @@ fn node(view: &View) -> Vec<String> {
                 dropped,
             ];
             row.extend(numbers.map(number));
+            row.push(peers(&status.peers));
         }
         None => {
             row.push("does not answer".to_owned());
             row.extend(std::iter::repeat_n("-".to_owned(), 7));
+            row.push(String::new());
         }
     }
     row.push(format!("http://{}", view.admin));
     row
 }
 
-fn link(view: &View, link: &LinkStatus) -> Vec<String> {
+/// How many of the other nodes are ready; nothing for a node that has none.
+fn peers(peers: &[PeerStatus]) -> String {
+    match peers.len() {
+        0 => String::new(),
+        all => format!("{} of {all}", peers.iter().filter(|peer| peer.ready).count()),
+    }
+}
+
+/// Why another node is not ready.
+fn missing(peer: &PeerStatus) -> String {
+    let state = match peer.state {
+        PeerState::Unreachable => "not reached",
+        PeerState::Suspended => "suspended",
+        PeerState::Connected => "connected, not in step yet",
+    };
+    match &peer.last_error {
+        Some(error) if peer.state != PeerState::Connected => format!("{state}: {}: {}", error.reason, error.message),
+        Some(_) | None => state.to_owned(),
+    }
+}
+
+fn link(owner: &str, link: &LinkStatus) -> Vec<String> {
     vec![
-        format!("{}/{}", view.cluster, link.name),
+        format!("{owner}/{}", link.name),
         link.remote_cluster.clone(),
         state(link),
         if link.ready { "yes" } else { "no" }.to_owned(),
@@ -162,7 +191,7 @@ pub fn millis(micros: u64) -> String {
     }
 }
 
-/// Header and rows, aligned; without the columns that go first where all are too wide.
+/// Header and rows, aligned; without columns that are empty, and those that go first where all are too wide.
 fn columns(header: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
     let widths: Vec<usize> = header
         .iter()
@@ -172,7 +201,8 @@ fn columns(header: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String>
             cells.chain([name.len()]).max().unwrap_or(0)
         })
         .collect();
-    let mut shown: Vec<usize> = (0..header.len()).collect();
+    let empty = |at: usize| !rows.is_empty() && rows.iter().all(|row| row.get(at).is_none_or(String::is_empty));
+    let mut shown: Vec<usize> = (0..header.len()).filter(|at| !empty(*at)).collect();
     let total = |shown: &[usize]| shown.iter().map(|at| widths[*at] + GAP).sum::<usize>().saturating_sub(GAP);
     while total(&shown) > width {
         let first = shown.iter().copied().filter(|at| header[*at].2 > 0).min_by_key(|at| header[*at].2);

@@ -58,12 +58,35 @@ fn nodes_and_links_stand_in_aligned_columns() {
         "edge     edge-0  mqtt 127.0.0.1:1883, tls NOT LISTENING        1         0              0         0  1,000,000    0        5  http://127.0.0.1:40000",
         "edge     edge-1  does not answer                               -         -              -         -          -    -        -  http://127.0.0.1:40000",
         "",
-        "LINK           REMOTE  STATE              READY  ROUND TRIP  WANTED  SERVED    SPOOL    SENT  RECEIVED  DROPPED",
-        "edge/to-cloud  cloud   connected (1 out)  yes        0.4 ms       0       0        0  12,345         0        0",
-        "edge/to-plant  plant   disconnected       no              -       0       0  7 (3 s)       0         0        0",
-        "edge/to-plant: RemoteUnreachable: connection refused",
+        "LINK             REMOTE  STATE              READY  ROUND TRIP  WANTED  SERVED    SPOOL    SENT  RECEIVED  DROPPED",
+        "edge-0/to-cloud  cloud   connected (1 out)  yes        0.4 ms       0       0        0  12,345         0        0",
+        "edge-0/to-plant  plant   disconnected       no              -       0       0  7 (3 s)       0         0        0",
+        "edge-0/to-plant: RemoteUnreachable: connection refused",
     ];
     assert_eq!(render(&[view(), silent], 200), expected);
+}
+
+#[test]
+fn the_other_nodes_are_counted_and_those_that_lack_are_named() {
+    let peer = |node: &str, state, ready, reason: Option<&str>| {
+        let last_error =
+            reason.map(|reason| LinkError { reason: reason.into(), message: "refused".into(), unix_seconds: 0 });
+        PeerStatus { node: node.into(), state, ready, last_error, ..PeerStatus::default() }
+    };
+    let mut views = [view(), View { node: "edge-1".into(), status: Some(Status::default()), ..view() }];
+    views[0].status = Some(Status {
+        peers: vec![
+            peer("edge-1", PeerState::Connected, true, Some("RemoteUnreachable")),
+            peer("edge-2", PeerState::Suspended, false, Some("RemoteUnreachable")),
+            peer("edge-3", PeerState::Unreachable, false, None),
+        ],
+        ..Status::default()
+    });
+    let lines = render(&views, 200);
+    assert!(lines[0].contains("DROPPED   PEERS  ADMIN"), "{}", lines[0]);
+    assert!(lines[1].contains("  1 of 3  http"), "{}", lines[1]);
+    assert!(lines[2].ends_with("0          http://127.0.0.1:40000"), "{}", lines[2]);
+    assert_eq!(lines[3..], ["edge-0/edge-2: suspended: RemoteUnreachable: refused", "edge-0/edge-3: not reached"]);
 }
 
 #[test]

@@ -1,30 +1,29 @@
-//! The nodes that run in this process, brought to what the manifests plan.
+//! The nodes that run, brought to what the manifests plan.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use tombolo_broker::Broker;
 use tombolo_broker_api::Config;
-use tombolo_operator::plan::config::{Placement, Rendered, render};
 use tombolo_operator::validate::ValidCluster;
 
+use super::plan::{ClusterPorts, Key, Planned, listeners, plan};
 use super::run_file;
+use super::running::{Mode, Revival, Running};
 use crate::data_dir::{DataDir, make_private};
 use crate::folder;
 use crate::ports;
 use crate::view::View;
 
-/// Time that a node has to say goodbye to its clients.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
-
 /// The nodes, by namespace and name.
 pub struct Fleet {
     data_dir: DataDir,
     bind: IpAddr,
-    nodes: BTreeMap<(String, String), Node>,
+    mode: Mode,
+    ports: ClusterPorts,
+    nodes: BTreeMap<Key, Node>,
     written: Vec<u8>,
 }
 
@@ -32,38 +31,54 @@ struct Node {
     cluster: String,
     config_file: PathBuf,
     config: Config,
-    broker: Broker,
+    /// None while its process is about to be started again.
+    running: Option<Running>,
+    revival: Revival,
+    /// As it ran last.
+    admin: SocketAddr,
+    pid: u32,
 }
 
-/// A node as it should be.
-struct Planned {
-    namespace: String,
-    cluster: String,
-    node: String,
-    rendered: Rendered,
-    folder: PathBuf,
+/// A listener that cannot be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TakenPort {
+    /// Namespace of its cluster.
+    pub namespace: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// The field in the cluster's manifest.
+    pub field: String,
+    /// What is wrong, and what would help.
+    pub message: String,
 }
 
 // === impl Fleet ===
 
 impl Fleet {
     /// No node yet.
-    pub fn new(data_dir: DataDir, bind: IpAddr) -> Self {
-        Self { data_dir, bind, nodes: BTreeMap::new(), written: Vec::new() }
+    pub fn new(data_dir: DataDir, bind: IpAddr, mode: Mode) -> Self {
+        let (ports, nodes) = (ClusterPorts::default(), BTreeMap::new());
+        Self { data_dir, bind, mode, ports, nodes, written: Vec::new() }
     }
 
-    /// Listeners of these clusters that could not be opened, as the place of each in its manifest and what is wrong;
-    /// what runs already is not asked.
-    pub fn taken_ports(&self, clusters: &[ValidCluster]) -> Vec<(String, String, String, String)> {
+    /// Listeners of these clusters that could not be opened; what runs already is not asked.
+    pub fn taken_ports(&self, clusters: &[ValidCluster]) -> Vec<TakenPort> {
         let ours: Vec<SocketAddr> =
             self.nodes.values().flat_map(|node| node.config.listeners.iter().map(|listener| listener.bind)).collect();
         let mut taken = Vec::new();
-        for cluster in clusters.iter().filter(|cluster| cluster.spec.replicas > 0) {
-            for (at, listener) in cluster.listeners.iter().enumerate() {
-                let address = SocketAddr::new(self.bind, listener.port);
+        for cluster in clusters {
+            for (ordinal, at, port) in listeners(cluster) {
+                let address = SocketAddr::new(self.bind, port);
                 if let Err(problem) = if ours.contains(&address) { Ok(()) } else { ports::check(address) } {
-                    let field = format!("spec.listeners[{at}].port");
-                    taken.push((cluster.namespace.clone(), cluster.name.clone(), field, problem));
+                    taken.push(TakenPort {
+                        namespace: cluster.namespace.clone(),
+                        cluster: cluster.name.clone(),
+                        field: format!("spec.listeners[{at}].port"),
+                        message: match ordinal {
+                            0 => problem,
+                            _ => format!("node {} listens on port + {ordinal}: {problem}", cluster.node(ordinal)),
+                        },
+                    });
                 }
             }
         }
@@ -75,17 +90,19 @@ impl Fleet {
     /// # Errors
     /// A folder that cannot be written, a node that does not start. What was begun goes on.
     pub async fn apply(&mut self, clusters: &[ValidCluster], say: &mut impl FnMut(String)) -> Result<()> {
-        let planned: Vec<Planned> =
-            clusters.iter().filter(|cluster| cluster.spec.replicas > 0).map(|cluster| self.plan(cluster)).collect();
-        let gone: Vec<_> = self
-            .nodes
-            .keys()
-            .filter(|(namespace, name)| !planned.iter().any(|plan| (&plan.namespace, &plan.node) == (namespace, name)))
-            .cloned()
-            .collect();
-        for key in gone {
+        self.ports.assign(clusters, self.bind)?;
+        let mut planned = Vec::new();
+        for cluster in clusters {
+            planned.extend(plan(cluster, &self.data_dir, self.bind, &self.ports)?);
+        }
+        let stays = |key: &Key| planned.iter().any(|plan| (&plan.namespace, &plan.node) == (&key.0, &key.1));
+        let gone: Vec<_> = self.nodes.keys().filter(|key| !stays(key)).cloned().collect();
+        // The last of a cluster first, as pods go.
+        for key in gone.into_iter().rev() {
             if let Some(node) = self.nodes.remove(&key) {
-                node.broker.stop(STOP_DEADLINE).await;
+                if let Some(running) = node.running {
+                    running.stop().await;
+                }
                 say(format!("stopped: {}", key.1));
             }
         }
@@ -97,33 +114,27 @@ impl Fleet {
                 node.config = plan.rendered.config;
                 continue;
             }
-            // All at once, so that links find the other side.
+            // All at once, so that links and nodes find the other side.
             let config_file = plan.folder.join("config").join(folder::CONFIG_FILE);
-            starting.push((tokio::spawn(start(plan.node.clone(), config_file.clone())), config_file, plan));
+            let (mode, node, file) = (self.mode.clone(), plan.node.clone(), config_file.clone());
+            let started = tokio::spawn(async move { Running::start(mode, node, &file).await });
+            starting.push((started, config_file, plan));
         }
         let mut outcome = Ok(());
         for (started, config_file, plan) in starting {
-            let Planned { namespace, cluster, node, rendered, .. } = plan;
+            let Planned { namespace, cluster, node, rendered, folder: _ } = plan;
             match started.await.with_context(|| format!("{node} ended while it started")).flatten() {
-                Ok(broker) => {
-                    say(format!("started: {node} of {cluster}, admin on http://{}", broker.admin_address()));
-                    self.nodes
-                        .insert((namespace, node), Node { cluster, config_file, config: rendered.config, broker });
+                Ok(running) => {
+                    say(started_line(&node, &cluster, &running));
+                    let (admin, pid, revival) = (running.admin(), running.pid(), Revival::new(Instant::now()));
+                    let (config, running) = (rendered.config, Some(running));
+                    let started = Node { cluster, config_file, config, running, revival, admin, pid };
+                    self.nodes.insert((namespace, node), started);
                 }
                 Err(error) => outcome = Err(error),
             }
         }
         outcome
-    }
-
-    fn plan(&self, cluster: &ValidCluster) -> Planned {
-        // As the StatefulSet will name its first pod.
-        let node = format!("{}-0", cluster.name);
-        let folder = self.data_dir.node(&cluster.namespace, &node);
-        let placement =
-            Placement { node_name: node.clone(), bind: self.bind, admin_port: 0, data_dir: folder.join("data") };
-        let rendered = render(cluster, &placement);
-        Planned { namespace: cluster.namespace.clone(), cluster: cluster.name.clone(), node, rendered, folder }
     }
 
     /// Restarts nodes that took a configuration of which some keys wait for that, as the operator replaces pods.
@@ -136,18 +147,36 @@ impl Fleet {
                 continue;
             };
             let key = (view.namespace.clone(), view.node.clone());
-            let settled = |node: &Node| node.config.hash == status.config_hash;
-            if !self.nodes.get(&key).is_some_and(settled) {
+            let Some(node) = self.nodes.get_mut(&key) else { continue };
+            if node.config.hash != status.config_hash {
                 continue;
             }
-            let Some(node) = self.nodes.remove(&key) else { continue };
+            let Some(running) = node.running.take() else { continue };
             say(format!("restarting: {}, as {} changed", view.node, status.restart_required.join(", ")));
-            node.broker.stop(STOP_DEADLINE).await;
-            let broker = start(view.node.clone(), node.config_file.clone()).await?;
-            say(format!("started: {} of {}, admin on http://{}", view.node, node.cluster, broker.admin_address()));
-            self.nodes.insert(key, Node { broker, ..node });
+            running.stop().await;
+            node.start(self.mode.clone(), &view.node, say).await?;
         }
         Ok(())
+    }
+
+    /// Tells of processes that ended by themselves, and starts them again after a pause.
+    pub async fn revive(&mut self, say: &mut impl FnMut(String)) {
+        for ((_, name), node) in &mut self.nodes {
+            let now = Instant::now();
+            if let Some(how) = node.running.as_mut().and_then(Running::ended) {
+                node.running = None;
+                let (pause, revival) = node.revival.after(now);
+                node.revival = revival;
+                say(format!("ended: {name} ({how}); it is started again in {} s", pause.as_secs()));
+            } else if node.running.is_none()
+                && node.revival.is_due(now)
+                && let Err(error) = node.start(self.mode.clone(), name, say).await
+            {
+                let (pause, revival) = node.revival.after(Instant::now());
+                node.revival = revival;
+                say(format!("error: {error:#}; it is tried again in {} s", pause.as_secs()));
+            }
+        }
     }
 
     /// The nodes as they are now.
@@ -158,9 +187,12 @@ impl Fleet {
                 namespace: namespace.clone(),
                 cluster: node.cluster.clone(),
                 node: name.clone(),
-                admin: node.broker.admin_address().to_string(),
-                pid: std::process::id(),
-                status: Some(node.broker.status().await),
+                admin: node.admin.to_string(),
+                pid: node.pid,
+                status: match &node.running {
+                    Some(running) => running.status().await,
+                    None => None,
+                },
             });
         }
         views
@@ -191,10 +223,8 @@ impl Fleet {
     /// Stops every node at once, and removes the run file.
     pub async fn stop(mut self) {
         let nodes = std::mem::take(&mut self.nodes);
-        let stopping: Vec<_> = nodes
-            .into_values()
-            .map(|node| tokio::spawn(async move { node.broker.stop(STOP_DEADLINE).await }))
-            .collect();
+        let running = nodes.into_values().filter_map(|node| node.running);
+        let stopping: Vec<_> = running.map(|running| tokio::spawn(running.stop())).collect();
         for stopped in stopping {
             // A node that panicked while stopping has stopped.
             let _ = stopped.await;
@@ -203,7 +233,22 @@ impl Fleet {
     }
 }
 
-async fn start(node: String, config_file: PathBuf) -> Result<Broker> {
-    let name = config_file.display().to_string();
-    Broker::start(config_file).await.with_context(|| format!("{node} does not start (its configuration: {name})"))
+// === impl Node ===
+
+impl Node {
+    async fn start(&mut self, mode: Mode, name: &str, say: &mut impl FnMut(String)) -> Result<()> {
+        let running = Running::start(mode, name.to_owned(), &self.config_file).await?;
+        say(started_line(name, &self.cluster, &running));
+        (self.admin, self.pid) = (running.admin(), running.pid());
+        self.running = Some(running);
+        Ok(())
+    }
+}
+
+fn started_line(node: &str, cluster: &str, running: &Running) -> String {
+    let process = match running {
+        Running::Here(_) => String::new(),
+        Running::Process(process) => format!(", process {}", process.id()),
+    };
+    format!("started: {node} of {cluster}, admin on http://{}{process}", running.admin())
 }

@@ -1,8 +1,12 @@
-//! `tombolo up`: runs the clusters of manifest files in this process, and follows the files as they change.
+//! `tombolo up`: runs the clusters of manifest files on this machine, and follows the files as they change.
 
 mod events;
 mod fleet;
+mod kept;
+mod plan;
+mod process;
 pub mod run_file;
+mod running;
 mod screen;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,16 +16,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check::{self, Desired};
 use crate::data_dir::{self, DataDir};
+use crate::node::log_filter;
 use crate::problem::{Problem, count};
+use crate::signals::Signals;
 use crate::source::{self, Source};
 use crate::table;
 use crate::view::Readiness;
 use events::Follow;
-use fleet::Fleet;
+use fleet::{Fleet, TakenPort};
+use running::Mode;
 use screen::Screen;
 
 /// Exit code for manifests with a mistake.
@@ -48,6 +54,9 @@ pub struct Flags {
     /// File that exists while every listener listens and every enabled link is ready.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Run each node in a process of its own; one that ends is started again.
+    #[arg(long)]
+    pub processes: bool,
     /// Print lines, also on a terminal.
     #[arg(long)]
     pub plain: bool,
@@ -71,7 +80,8 @@ pub async fn run(flags: Flags) -> Result<ExitCode> {
         }
     };
     let data_dir = DataDir::open(&flags.data_dir.clone().map_or_else(data_dir::default_path, Ok)?)?;
-    let mut fleet = Fleet::new(data_dir, flags.bind);
+    let mode = if flags.processes { Mode::Processes(screen.clone()) } else { Mode::Here };
+    let mut fleet = Fleet::new(data_dir, flags.bind, mode);
     let taken = taken_ports(&fleet, &desired);
     if !taken.is_empty() {
         report(&taken);
@@ -126,6 +136,7 @@ async fn follow(
                 }
             }
         }
+        fleet.revive(&mut say).await;
         let views = fleet.views().await;
         let changes = following.changes(&views);
         let changed = !changes.is_empty();
@@ -173,10 +184,10 @@ fn accept(fleet: &Fleet, sources: &[Source], running: &Desired, say: &mut impl F
 }
 
 fn taken_ports(fleet: &Fleet, desired: &Desired) -> Vec<Problem> {
-    let problem = |(namespace, name, field, message): (String, String, String, String)| {
+    let problem = |TakenPort { namespace, cluster, field, message }| {
         let kind = crate::manifest::Kind::BrokerCluster;
         let same = |object: &&crate::manifest::Object| {
-            (object.kind, &object.namespace, &object.name) == (kind, &namespace, &name)
+            (object.kind, &object.namespace, &object.name) == (kind, &namespace, &cluster)
         };
         desired.objects.iter().find(same).map(|object| object.problem(&field, message))
     };
@@ -186,11 +197,8 @@ fn taken_ports(fleet: &Fleet, desired: &Desired) -> Vec<Problem> {
 fn remarks(desired: &Desired, say: &mut impl FnMut(String)) {
     desired.notes.iter().for_each(|note| say(format!("note: {note}")));
     desired.warnings.iter().for_each(|warning| say(format!("warning: {warning}")));
-    for cluster in desired.clusters.iter().filter(|cluster| cluster.spec.replicas != 1) {
-        say(match cluster.spec.replicas {
-            0 => format!("note: {} has replicas: 0 and is not started", cluster.name),
-            replicas => format!("note: {} has replicas: {replicas}; `tombolo up` runs one node of it", cluster.name),
-        });
+    for cluster in desired.clusters.iter().filter(|cluster| cluster.nodes() == 0) {
+        say(format!("note: {} has replicas: 0 and is not started", cluster.name));
     }
 }
 
@@ -200,10 +208,9 @@ fn report(problems: &[Problem]) {
 
 /// Warnings of the broker, unless `RUST_LOG` asks for more or less.
 fn log_to(screen: &Screen) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     // A test may have set another already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(screen.clone()).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(log_filter()).with_ansi(false).with_writer(screen.clone()).try_init();
 }
 
 /// The manifest files as they were last seen.
@@ -244,25 +251,5 @@ impl ReadyFile {
             },
         };
         done.with_context(|| format!("{}: cannot be written", path.display()))
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        match signals {
-            (Ok(interrupt), Ok(terminate)) => Ok(Self(interrupt, terminate)),
-            (Err(error), _) | (_, Err(error)) => Err(error).context("signals cannot be listened for"),
-        }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
     }
 }

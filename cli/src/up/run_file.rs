@@ -31,6 +31,8 @@ pub struct RunningNode {
     pub cluster: String,
     /// Its name.
     pub node: String,
+    /// Process that it runs in.
+    pub pid: u32,
     /// Address of its admin listener.
     pub admin: String,
     /// Its listeners.
@@ -56,6 +58,7 @@ pub fn render(data_dir: &Path, views: &[View]) -> Result<Vec<u8>> {
         namespace: view.namespace.clone(),
         cluster: view.cluster.clone(),
         node: view.node.clone(),
+        pid: view.pid,
         admin: view.admin.clone(),
         listeners: view
             .status

@@ -66,9 +66,9 @@ pub use update::{Evacuation, EvacuationPolicy, Update, UpdateStrategy};
         .reason(Reason::FieldValueForbidden)
 )]
 pub struct BrokerClusterSpec {
-    /// Number of nodes. 0 stops the cluster and keeps its volumes. Default: 1.
+    /// Number of nodes, at most 64: together they are one broker. 0 stops the cluster and keeps its volumes. Default: 1.
     #[serde(default = "one_replica")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 64))]
     pub replicas: i32,
 
     /// Image of the broker. Default: the one that this operator was released with.
@@ -107,8 +107,8 @@ pub struct BrokerClusterSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["clusterName".into()]))]
     pub link_access: Vec<LinkAccess>,
 
-    /// Settings of the broker, such as `mqtt: {maxPacketSize: 1MB}`; checked by the operator with the broker's own
-    /// parser.
+    /// Settings of the broker, such as `mqtt: {maxPacketSize: 1MB}` or, among its nodes, `cluster: {suspendAfter: 30s}`;
+    /// checked by the operator with the broker's own parser.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "crate::common::free_form")]
     pub config: Map<String, Value>,
@@ -208,7 +208,8 @@ pub enum ExternalTrafficPolicy {
         .message("set exactly one of secretName and issuerRef")
 )]
 pub struct InternodeTls {
-    /// A `kubernetes.io/tls` Secret with `ca.crt`.
+    /// A `kubernetes.io/tls` Secret with `ca.crt`: an authority of this cluster's own, and a certificate that has the name
+    /// of each node, such as `NAME-0`, as a DNS name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,

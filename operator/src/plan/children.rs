@@ -1,6 +1,6 @@
 //! The child objects of a BrokerCluster on Kubernetes, in the order in which they are applied.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use k8s_openapi::ByteString;
@@ -19,13 +19,14 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
+use tombolo_broker_api::{Cluster, ClusterNode};
 use tombolo_crds::brokercluster::{ExternalTrafficPolicy, Retention, ServiceType, Storage, UpdateStrategy};
 use tombolo_crds::common::Management;
 
 use super::config::{Placement, render};
 use super::metadata::{self, Names, selector};
 use super::pod;
-use crate::validate::{ADMIN_PORT, ValidCluster};
+use crate::validate::{ADMIN_PORT, CLUSTER_PORT, ValidCluster};
 
 /// A child object.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +46,11 @@ pub enum Child {
 }
 
 /// The child objects of a cluster; the StatefulSet comes last, when all that its pods need is there.
-pub fn children(cluster: &ValidCluster) -> Vec<Child> {
+///
+/// `cluster_id` is the id that the nodes know the cluster by, and links with it. On Kubernetes it is the uid of the
+/// object (`ValidCluster::uid`): the API server makes it once, and a cluster that is deleted and made anew is another
+/// one. For an object that no API server knows, the caller gives one.
+pub fn children(cluster: &ValidCluster, cluster_id: &str) -> Vec<Child> {
     let names = Names::of(&cluster.name);
     let mut children = vec![
         Child::ServiceAccount(Box::new(ServiceAccount {
@@ -53,7 +58,7 @@ pub fn children(cluster: &ValidCluster) -> Vec<Child> {
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         })),
-        Child::Secret(Box::new(config(cluster, &names))),
+        Child::Secret(Box::new(config(cluster, cluster_id, &names))),
         Child::Service(Box::new(headless(cluster, &names))),
         Child::Service(Box::new(admin(cluster, &names))),
         Child::Service(Box::new(clients(cluster, &names))),
@@ -99,12 +104,14 @@ impl Child {
     }
 }
 
-fn config(cluster: &ValidCluster, names: &Names) -> Secret {
+fn config(cluster: &ValidCluster, cluster_id: &str, names: &Names) -> Secret {
     let placement = Placement {
         // Each pod says its own.
-        node_name: format!("{}-0", cluster.name),
+        node_name: cluster.node(0),
         bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         admin_port: ADMIN_PORT,
+        ordinal: 0,
+        cluster: nodes(cluster, cluster_id, names),
         data_dir: PathBuf::from(pod::DATA_DIR),
     };
     let rendered = render(cluster, &placement);
@@ -119,6 +126,25 @@ fn config(cluster: &ValidCluster, names: &Names) -> Secret {
     }
 }
 
+/// All nodes, each at the name that the headless Service gives its pod.
+fn nodes(cluster: &ValidCluster, id: &str, names: &Names) -> Cluster {
+    let node = |ordinal| {
+        let name = cluster.node(ordinal);
+        let address = format!("{name}.{}.{}.svc:{CLUSTER_PORT}", names.nodes, cluster.namespace);
+        ClusterNode { name, address }
+    };
+    let file = |key: &str| PathBuf::from(pod::INTERNODE_DIR).join(key);
+    Cluster {
+        id: id.to_owned(),
+        bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), CLUSTER_PORT),
+        certificate_file: file("tls.crt"),
+        key_file: file("tls.key"),
+        ca_file: file("ca.crt"),
+        // A list without any node is refused by nodes that still end when the cluster is stopped.
+        nodes: (0..cluster.nodes().max(1)).map(node).collect(),
+    }
+}
+
 fn headless(cluster: &ValidCluster, names: &Names) -> Service {
     Service {
         metadata: metadata::child(cluster, &names.nodes),
@@ -127,7 +153,7 @@ fn headless(cluster: &ValidCluster, names: &Names) -> Service {
             // A node must be found by its peers before it is ready.
             publish_not_ready_addresses: Some(true),
             selector: Some(selector(&cluster.name)),
-            ports: Some(vec![port("admin", ADMIN_PORT)]),
+            ports: Some(vec![port("admin", ADMIN_PORT), port(pod::CLUSTER_PORT_NAME, CLUSTER_PORT)]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -185,7 +211,8 @@ fn port(name: &str, number: u16) -> ServicePort {
     }
 }
 
-/// Clients from everywhere reach the listeners; metrics and status are for the namespaces of the Kubernetes cluster.
+/// Clients from everywhere reach the listeners; metrics and status are for the namespaces of the Kubernetes cluster; the
+/// nodes are for each other alone.
 fn network_policy(cluster: &ValidCluster, names: &Names) -> NetworkPolicy {
     let tcp = |number: u16| NetworkPolicyPort {
         port: Some(IntOrString::Int(i32::from(number))),
@@ -194,6 +221,7 @@ fn network_policy(cluster: &ValidCluster, names: &Names) -> NetworkPolicy {
     };
     let every_namespace =
         NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let own_pods = NetworkPolicyPeer { pod_selector: Some(pods(cluster)), ..NetworkPolicyPeer::default() };
     NetworkPolicy {
         metadata: metadata::child(cluster, &names.cluster),
         spec: Some(NetworkPolicySpec {
@@ -205,6 +233,7 @@ fn network_policy(cluster: &ValidCluster, names: &Names) -> NetworkPolicy {
                     from: None,
                 },
                 NetworkPolicyIngressRule { ports: Some(vec![tcp(ADMIN_PORT)]), from: Some(vec![every_namespace]) },
+                NetworkPolicyIngressRule { ports: Some(vec![tcp(CLUSTER_PORT)]), from: Some(vec![own_pods]) },
             ]),
             egress: None,
         }),

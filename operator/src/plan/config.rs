@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use tombolo_broker_api::{
-    Accept, Admin, Anonymous, Authentication, Config, Dial, DialTls, Link, Listener, ListenerTls,
+    Accept, Admin, Anonymous, Authentication, Cluster, Config, Dial, DialTls, Link, Listener, ListenerTls,
 };
 use tombolo_crds::brokercluster::Anonymous as AnonymousSpec;
 
-use crate::validate::{Confidential, ValidCluster, ValidDial, ValidLink, ValidListener};
+use crate::validate::{Confidential, ValidCluster, ValidDial, ValidLink, ValidListener, port_of};
 
 /// Name of the configuration among the files.
 pub const CONFIG_FILE: &str = "broker.yaml";
@@ -22,7 +22,7 @@ const USERS_FILE: &str = "users.yaml";
 const HASH_DIGITS: usize = 16;
 
 /// What differs from place to place: a laptop, a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     /// Name of the node; on Kubernetes each pod overrides it.
     pub node_name: String,
@@ -30,6 +30,12 @@ pub struct Placement {
     pub bind: IpAddr,
     /// Port of admin; 0 takes a free one.
     pub admin_port: u16,
+    /// Number of the node where all nodes have one address, so that each has ports of its own; 0 where each has an
+    /// address.
+    pub ordinal: u16,
+    /// How the nodes reach and know each other: id, address, files of the certificate, and every node. A cluster of one
+    /// node has it, too, so that it can grow without a restart.
+    pub cluster: Cluster,
     /// Folder for what outlives the process.
     pub data_dir: PathBuf,
 }
@@ -58,6 +64,7 @@ pub fn render(cluster: &ValidCluster, placement: &Placement) -> Rendered {
         admin: Admin { bind: SocketAddr::new(placement.bind, placement.admin_port) },
         authentication: render_authentication(cluster, &mut files),
         tuning: cluster.tuning.clone(),
+        cluster: Some(placement.cluster.clone()),
         links: cluster.links.iter().map(|link| render_link(link, &mut files)).collect(),
     };
     let mut files = files.0;
@@ -101,7 +108,8 @@ fn render_listener(listener: &ValidListener, placement: &Placement, files: &mut 
     Listener {
         name: name.clone(),
         protocol: *protocol,
-        bind: SocketAddr::new(placement.bind, *port),
+        // Above the last port nothing is placed: `validate::shared_address` refuses it.
+        bind: SocketAddr::new(placement.bind, port_of(*port, placement.ordinal).unwrap_or(*port)),
         max_connections: max_connections.unwrap_or(CONNECTIONS_MAX),
         tls,
     }

@@ -17,6 +17,10 @@ pub struct Names {
     pub admin: String,
     /// The Secret with the configuration.
     pub config: String,
+    /// The Secret with the certificate of the nodes among themselves, where the manifest names none: `tls.crt` and
+    /// `tls.key`, which all nodes share since they share the configuration, and `ca.crt`, an authority of this cluster
+    /// alone. The certificate has the name of each node as a DNS name.
+    pub internode: String,
 }
 
 /// The labels that select the pods of a cluster: never a version, so that they outlive upgrades.
@@ -38,6 +42,7 @@ impl Names {
             nodes: format!("{cluster}-nodes"),
             admin: format!("{cluster}-admin"),
             config: format!("{cluster}-config"),
+            internode: format!("{cluster}-internode"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The pod of a broker node: a function of what needs a restart, and of nothing else.
 //!
 //! Neither the number of nodes nor links, users, certificates or listeners are in it, so that a change of those never
-//! replaces a pod.
+//! replaces a pod; of certificates, only which Secret holds that of the nodes.
 
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
@@ -16,20 +16,25 @@ use tombolo_broker_api::Shards;
 use tombolo_crds::brokercluster::{ImagePullPolicy, Scheduling, TopologySpread};
 
 use super::metadata::{self, Names};
-use crate::validate::{ADMIN_PORT, ValidCluster};
+use crate::validate::{ADMIN_PORT, CLUSTER_PORT, ValidCluster};
 
 /// Image of a cluster that states none.
 pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/tombolo-mqtt/broker:", env!("CARGO_PKG_VERSION"));
 
 /// Folder of the configuration in the pod.
 const CONFIG_DIR: &str = "/etc/tombolo";
+/// Folder of the nodes' certificate in the pod.
+pub(super) const INTERNODE_DIR: &str = "/etc/tombolo-internode";
 /// Folder of the data in the pod.
 pub(super) const DATA_DIR: &str = "/var/lib/tombolo";
 /// Name of the volume of the data, and of its claim.
 pub(super) const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";
+const INTERNODE_VOLUME: &str = "internode";
 const CONTAINER: &str = "broker";
 const ADMIN_PORT_NAME: &str = "admin";
+/// Name of the port where other nodes connect.
+pub(super) const CLUSTER_PORT_NAME: &str = "cluster";
 /// User and group that the broker runs as: nobody's.
 const USER: i64 = 65_532;
 /// Annotation with the settings that a running broker cannot take over.
@@ -63,15 +68,17 @@ fn pod(cluster: &ValidCluster) -> PodSpec {
     let names = Names::of(&cluster.name);
     let scheduling = spec.scheduling.clone().unwrap_or_default();
     let Scheduling { node_selector, tolerations, affinity: _, topology_spread, priority_class_name } = scheduling;
-    let mut volumes = vec![Volume {
-        name: CONFIG_VOLUME.to_owned(),
+    let secret = |name: &str, secret_name: String| Volume {
+        name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(names.config),
+            secret_name: Some(secret_name),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
-    }];
+    };
+    let internode = cluster.internode_tls.as_ref().map_or(names.internode, |tls| tls.secret_name.clone());
+    let mut volumes = vec![secret(CONFIG_VOLUME, names.config), secret(INTERNODE_VOLUME, internode)];
     if spec.storage.is_none() {
         volumes.push(Volume {
             name: DATA_VOLUME.to_owned(),
@@ -144,12 +151,7 @@ fn container(cluster: &ValidCluster) -> Container {
             }),
             ..EnvVar::default()
         }]),
-        ports: Some(vec![ContainerPort {
-            name: Some(ADMIN_PORT_NAME.to_owned()),
-            container_port: i32::from(ADMIN_PORT),
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]),
+        ports: Some(vec![port(ADMIN_PORT_NAME, ADMIN_PORT), port(CLUSTER_PORT_NAME, CLUSTER_PORT)]),
         resources: spec.resources.as_ref().map(|resources| ResourceRequirements {
             requests: (!resources.requests.is_empty()).then(|| resources.requests.clone()),
             limits: (!resources.limits.is_empty()).then(|| resources.limits.clone()),
@@ -167,8 +169,21 @@ fn container(cluster: &ValidCluster) -> Container {
             seccomp_profile: Some(runtime_default()),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![mount(CONFIG_VOLUME, CONFIG_DIR, true), mount(DATA_VOLUME, DATA_DIR, false)]),
+        volume_mounts: Some(vec![
+            mount(CONFIG_VOLUME, CONFIG_DIR, true),
+            mount(INTERNODE_VOLUME, INTERNODE_DIR, true),
+            mount(DATA_VOLUME, DATA_DIR, false),
+        ]),
         ..Container::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(number),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
     }
 }
 

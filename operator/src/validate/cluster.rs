@@ -7,14 +7,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tombolo_broker_api::{ClientCertificate, Protocol};
-use tombolo_crds::brokercluster::{ClientAuthMode, Engine, Listener, Monitoring, Protocol as Spoken, ProxyProtocol};
+use tombolo_crds::brokercluster::{
+    ClientAuthMode, Engine, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
+};
 use tombolo_crds::common::Management;
 use tombolo_crds::{BrokerCluster, reasons};
 
 use super::problem::Report;
 use super::secrets::{Pem, Secrets};
 use super::tuning;
-use super::valid::{ValidCluster, ValidListener, ValidListenerTls};
+use super::valid::{ValidCluster, ValidInternodeTls, ValidListener, ValidListenerTls};
 use crate::observed::DEFAULT_NAMESPACE;
 
 /// Longest name, so that those of pods and Services fit into a DNS label.
@@ -22,6 +24,9 @@ const NAME_BYTES_MAX: usize = 45;
 
 /// Port on which a pod serves health, metrics and status; no listener can have it.
 pub const ADMIN_PORT: u16 = 9600;
+
+/// Port on which a pod is reached by the other nodes of its cluster; no listener can have it.
+pub const CLUSTER_PORT: u16 = 7883;
 
 /// The cluster without its links; none if it has a problem.
 pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Report) -> Option<ValidCluster> {
@@ -42,6 +47,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
             secrets.users(report, "spec.authentication.users.secretRef.name", &users.secret_ref.name).map(Some)
         }
     };
+    let internode_tls = check_internode_tls(spec.internode_tls.as_ref(), secrets, report);
     let listeners = check_listeners(&spec.listeners, secrets, report);
     let affinity = spec.scheduling.as_ref().and_then(|scheduling| {
         embedded::<Affinity>(&scheduling.affinity, "spec.scheduling.affinity", "an affinity of a pod", report)
@@ -57,6 +63,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
         spec: spec.clone(),
         tuning: tuning.ok()?,
         users: users?,
+        internode_tls,
         listeners,
         links: Vec::new(),
         affinity,
@@ -82,10 +89,6 @@ fn check_name(name: &str, report: &mut Report) {
 fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
     let spec = &cluster.spec;
     let mut refuse = |field: &str, message: String| report.problem(field, reasons::NOT_YET_SUPPORTED, message);
-    if spec.replicas > 1 {
-        let message = format!("{} nodes: this release serves clusters of one node; write replicas: 1", spec.replicas);
-        refuse("spec.replicas", message);
-    }
     match spec.persistence.engine {
         Engine::Memory => {}
         engine @ (Engine::Local | Engine::Replicated) => {
@@ -110,15 +113,25 @@ fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
             }
         }
     }
-    // One node talks to no other, so these change nothing that anybody relies on.
-    if spec.internode_tls.is_some() {
-        let message = "has no effect yet: a cluster has one node, which talks to no other";
-        report.warning("spec.internodeTLS", reasons::NOT_YET_SUPPORTED, message);
+    // These change nothing that anybody relies on.
+    if let Some(InternodeTls { issuer_ref: Some(_), secret_name: _ }) = &spec.internode_tls {
+        let message = "cert-manager is not asked yet: certificates are made without it; or name a Secret in secretName";
+        report.warning("spec.internodeTLS.issuerRef", reasons::NOT_YET_SUPPORTED, message);
     }
     if let Some(Monitoring { service_monitor: Management::Managed, labels: _ }) = &spec.monitoring {
         let message = "no ServiceMonitor is made yet; let Prometheus scrape the admin Service";
         report.warning("spec.monitoring.serviceMonitor", reasons::NOT_YET_SUPPORTED, message);
     }
+}
+
+/// The certificate that the manifest names for the nodes; none if it names none, or one with a problem.
+fn check_internode_tls(tls: Option<&InternodeTls>, secrets: Secrets, report: &mut Report) -> Option<ValidInternodeTls> {
+    let field = "spec.internodeTLS.secretName";
+    let secret_name = tls?.secret_name.as_ref()?;
+    let (certificate, key) = secrets.identity(report, field, secret_name)?;
+    let secret = secrets.find(report, field, secret_name, "the key ca.crt")?;
+    let ca = secrets.pem(report, field, secret, "ca.crt", Pem::Certificate)?;
+    Some(ValidInternodeTls { secret_name: secret_name.clone(), certificate, key, ca })
 }
 
 fn check_listeners(listeners: &[Listener], secrets: Secrets, report: &mut Report) -> Vec<ValidListener> {
@@ -131,9 +144,11 @@ fn check_listeners(listeners: &[Listener], secrets: Secrets, report: &mut Report
             let message = format!("port {} is that of listener `{other}`, too; give each its own", listener.port);
             report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
         }
-        if listener.port == ADMIN_PORT {
-            let message = format!("port {ADMIN_PORT} is where pods serve metrics and status; choose another");
-            report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
+        for (port, what) in [(ADMIN_PORT, "pods serve metrics and status"), (CLUSTER_PORT, "nodes reach each other")] {
+            if listener.port == port {
+                let message = format!("port {port} is where {what}; choose another");
+                report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
+            }
         }
         ports.entry(listener.port).or_insert(at);
         if listeners[..at].iter().any(|other| other.name == listener.name) {

@@ -12,12 +12,16 @@ mod password;
 mod problem;
 mod secrets;
 mod server;
+mod shared_address;
 mod tuning;
 mod valid;
 
-pub use cluster::ADMIN_PORT;
+pub use cluster::{ADMIN_PORT, CLUSTER_PORT};
 pub use problem::{ObjectRef, Problem};
-pub use valid::{Confidential, ValidCluster, ValidDial, ValidDialTls, ValidLink, ValidListener, ValidListenerTls};
+pub use shared_address::{port_of, shared_address};
+pub use valid::{
+    Confidential, ValidCluster, ValidDial, ValidDialTls, ValidInternodeTls, ValidLink, ValidListener, ValidListenerTls,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,36 +86,6 @@ pub fn validate(observed: &Observed) -> Validated {
     outcome
 }
 
-/// Problems of clusters that are to run on one address, as in local mode: ports that two of them want.
-pub fn shared_address(clusters: &[ValidCluster]) -> Vec<Problem> {
-    let mut taken: BTreeMap<u16, &ValidCluster> = BTreeMap::new();
-    let mut found = Vec::new();
-    for cluster in clusters.iter().filter(|cluster| cluster.spec.replicas > 0) {
-        let metadata = ObjectMeta {
-            name: Some(cluster.name.clone()),
-            namespace: Some(cluster.namespace.clone()),
-            ..ObjectMeta::default()
-        };
-        let object = object_ref(BROKER_CLUSTER, &metadata);
-        let mut report = Report::new(&object);
-        for listener in &cluster.listeners {
-            if let Some(other) = taken.get(&listener.port) {
-                let place = cluster.spec.listeners.iter().position(|spec| spec.name == listener.name).unwrap_or(0);
-                let message = format!(
-                    "port {} is that of cluster `{}`, too, and both run on one address; choose another",
-                    listener.port, other.name
-                );
-                report.problem(format!("spec.listeners[{place}].port"), reasons::PORT_TAKEN, message);
-            }
-        }
-        for listener in &cluster.listeners {
-            taken.entry(listener.port).or_insert(cluster);
-        }
-        found.extend(report.problems);
-    }
-    found
-}
-
 const BROKER_CLUSTER: &str = "BrokerCluster";
 const CLUSTER_LINK: &str = "ClusterLink";
 
@@ -140,6 +114,7 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
     let mut candidates = Vec::new();
     for (link, object) in links.iter().zip(&objects) {
         let mut report = Report::new(object);
+        refuse_nodes(cluster, "spec.clusterRef.name", &mut report);
         let found = link::check(link, home, secrets, &mut report);
         let remote = &link.spec.remote.cluster_name;
         claim(&mut remotes, remote, &object.name, "spec.remote.clusterName", &mut report);
@@ -156,6 +131,7 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
     for (at, entry) in cluster.spec.link_access.iter().enumerate() {
         let field = format!("spec.linkAccess[{at}]");
         let mut report = Report::new(&object);
+        refuse_nodes(cluster, &field, &mut report);
         let found = link::check_access(entry, &field, home, &mut report);
         claim(&mut remotes, &entry.cluster_name, &field, &format!("{field}.clusterName"), &mut report);
         match found {
@@ -171,6 +147,20 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
         outcome.clusters.push(valid);
     }
     candidates.into_iter().for_each(|candidate| outcome.take(candidate.report));
+}
+
+/// What two clusters want of each other is told over one connection: with several nodes at a side, the others would not
+/// hear of it.
+fn refuse_nodes(cluster: &BrokerCluster, field: &str, report: &mut Report) {
+    if cluster.spec.replicas > 1 {
+        let (_, name) = place(&cluster.metadata);
+        let message = format!(
+            "cluster `{name}` has {} nodes, and this release links clusters of one node; write replicas: 1 there, or \
+             remove the link",
+            cluster.spec.replicas
+        );
+        report.problem(field, reasons::NOT_YET_SUPPORTED, message);
+    }
 }
 
 /// One link for each remote: the first that names it has it.

@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
-use tombolo_broker_api::{Mqtt, Shards, Tuning};
+use tombolo_broker_api::{ClusterTuning, Mqtt, Shards, Tuning};
 
 /// Largest packet that MQTT can express, fixed header included `[MQTT-3.1.2-24]`.
 const PACKET_BYTES_MAX: u64 = 268_435_460;
+/// Least room for what waits for another node, in bytes: a batch or two.
+const OUTBOX_BYTES_MIN: u64 = 64 << 10;
 
 /// What the broker understands, or every field that it does not: path below `spec.config`, and why.
 pub(super) fn parse(config: &Map<String, Value>) -> Result<Tuning, Vec<(String, String)>> {
@@ -56,7 +58,15 @@ fn explained(path: &str, message: String) -> String {
 }
 
 fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
-    let Tuning { shards, mqtt } = tuning;
+    let Tuning { shards, mqtt, cluster } = tuning;
+    let ClusterTuning {
+        max_outbox_bytes,
+        max_outbox_age,
+        suspend_after,
+        shared_subscriptions: _,
+        subscribe_timeout,
+        when_home_down: _,
+    } = cluster;
     let Mqtt {
         max_packet_size,
         receive_maximum,
@@ -79,7 +89,7 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         Shards::Count(count) => u64::from(*count),
     };
     // A client id of 23 bytes must be taken `[MQTT-3.1.3-5]`; a Receive Maximum of 0 is an error `[MQTT-3.1.2.11.3]`.
-    let bounds: [(&str, u64, RangeInclusive<u64>); 13] = [
+    let bounds: [(&str, u64, RangeInclusive<u64>); 17] = [
         ("shards", shards, 1..=64),
         ("mqtt.maxPacketSize", max_packet_size.0, 1024..=PACKET_BYTES_MAX),
         ("mqtt.receiveMaximum", u64::from(*receive_maximum), 1..=65_535),
@@ -93,6 +103,10 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         ("mqtt.maxTopicLevels", u64::from(*max_topic_levels), 1..=65_535),
         ("mqtt.maxSessions", u64::from(*max_sessions), 1..=u64::from(u32::MAX)),
         ("mqtt.connectTimeout", connect_timeout.0, 1..=3_600),
+        ("cluster.maxOutboxBytes", max_outbox_bytes.0, OUTBOX_BYTES_MIN..=u64::MAX),
+        ("cluster.maxOutboxAge", max_outbox_age.0, 1..=10 * 365 * 86_400),
+        ("cluster.suspendAfter", suspend_after.0, 1..=3_600),
+        ("cluster.subscribeTimeout", subscribe_timeout.0, 0..=60),
     ];
     let outside = bounds.into_iter().filter(|(_, value, range)| !range.contains(value));
     outside
@@ -140,6 +154,9 @@ mod tests {
             ),
             (json!({"mqtt": {"maxPacketSize": "1GB"}}), vec![("mqtt.maxPacketSize", "at most 268435460")]),
             (json!({"mqtt": {"receiveMaximum": 0}}), vec![("mqtt.receiveMaximum", "at least 1")]),
+            (json!({"cluster": {"suspendAfter": "2h"}}), vec![("cluster.suspendAfter", "at most 3600")]),
+            (json!({"cluster": {"maxOutboxBytes": "1KiB"}}), vec![("cluster.maxOutboxBytes", "at least 65536")]),
+            (json!({"cluster": {"whenHomeDown": "Panic"}}), vec![("cluster.whenHomeDown", "unknown variant")]),
         ] {
             let found = parsed(config.clone()).expect_err("faults");
             assert_eq!(found.len(), expected.len(), "{config}: {found:?}");

@@ -22,6 +22,8 @@ pub struct ValidCluster {
     pub tuning: Tuning,
     /// Its users, if it names a Secret of users: name to password or hash.
     pub users: Option<BTreeMap<String, Confidential>>,
+    /// The certificate of its nodes among themselves, if its manifest names one.
+    pub internode_tls: Option<ValidInternodeTls>,
     /// Its listeners, in the order of the manifest.
     pub listeners: Vec<ValidListener>,
     /// Its links, sorted by name; those of `spec.linkAccess` are among them.
@@ -56,6 +58,19 @@ pub struct ValidListenerTls {
     pub key: Confidential,
     /// Authorities of client certificates, and whether clients need one.
     pub clients: Option<(Confidential, ClientCertificate)>,
+}
+
+/// The certificate of the nodes among themselves, in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidInternodeTls {
+    /// The Secret that it stands in.
+    pub secret_name: String,
+    /// The certificate chain.
+    pub certificate: Confidential,
+    /// Its private key.
+    pub key: Confidential,
+    /// The authority of the certificates of all nodes.
+    pub ca: Confidential,
 }
 
 /// A link with one remote cluster.
@@ -122,6 +137,21 @@ pub struct ValidDialTls {
 /// Content of a Secret: never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Confidential(Vec<u8>);
+
+// === impl ValidCluster ===
+
+impl ValidCluster {
+    /// How many nodes its manifest asks for; 0: it is stopped.
+    pub fn nodes(&self) -> u16 {
+        // The schema has bounds far inside.
+        u16::try_from(self.spec.replicas).unwrap_or(0)
+    }
+
+    /// Name of a node, counted from 0, as a StatefulSet names its pods.
+    pub fn node(&self, ordinal: u16) -> String {
+        format!("{}-{ordinal}", self.name)
+    }
+}
 
 // === impl Confidential ===
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tombolo_operator::observed::Observed;
-use tombolo_operator::plan::config::{Placement, render};
+use tombolo_operator::plan::config::render;
 use tombolo_operator::validate::{Validated, validate};
 
 /// A cluster `here` with the users `ann` and `bob`, whose password is `pw`, and a link with `there` for each of `links`.
@@ -60,13 +60,7 @@ fn waits_for(user: &str) -> Value {
 type Accepted = (Vec<String>, Vec<String>, bool);
 
 fn accepted(outcome: &Validated) -> Vec<Accepted> {
-    let placement = Placement {
-        node_name: "here-0".to_owned(),
-        bind: [127, 0, 0, 1].into(),
-        admin_port: 0,
-        data_dir: "data".into(),
-    };
-    let config = render(&outcome.clusters[0], &placement).config;
+    let config = render(&outcome.clusters[0], &crate::common::placement("here")).config;
     let one = |link: tombolo_broker_api::Link| {
         (link.accept.users, link.accept.password_files.into_keys().collect(), link.accept.any_user)
     };

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tombolo_broker_api::{Cluster, ClusterNode};
 use tombolo_crds::manifest::{Kind, violations};
 use tombolo_operator::observed::Observed;
+use tombolo_operator::plan::config::Placement;
 
 /// The folders below `tests/golden`, sorted.
 pub fn cases() -> Vec<PathBuf> {
@@ -34,4 +36,24 @@ pub fn observed(file: &Path) -> Observed {
         }
     }
     observed
+}
+
+/// The first of three nodes on this machine.
+pub fn placement(cluster: &str) -> Placement {
+    let node = |n: u16| ClusterNode { name: format!("{cluster}-{n}"), address: format!("127.0.0.1:{}", 21_000 + n) };
+    Placement {
+        node_name: format!("{cluster}-0"),
+        bind: [127, 0, 0, 1].into(),
+        admin_port: 0,
+        ordinal: 0,
+        cluster: Cluster {
+            id: "an-id".to_owned(),
+            bind: ([127, 0, 0, 1], 21_000).into(),
+            certificate_file: "tls.crt".into(),
+            key_file: "tls.key".into(),
+            ca_file: "ca.crt".into(),
+            nodes: (0..3).map(node).collect(),
+        },
+        data_dir: "data".into(),
+    }
 }

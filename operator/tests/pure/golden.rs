@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tombolo_broker_api::Config;
-use tombolo_operator::plan::config::{CONFIG_FILE, Placement, render};
+use tombolo_operator::plan::config::{CONFIG_FILE, render};
 use tombolo_operator::plan::{Child, children};
 use tombolo_operator::validate::{Validated, shared_address, validate};
+
+use crate::common::placement;
 
 #[test]
 fn manifests_give_what_is_checked_in() {
@@ -44,15 +46,6 @@ fn what_is_rendered_is_read_back_as_it_was_meant() {
     }
 }
 
-fn placement(cluster: &str) -> Placement {
-    Placement {
-        node_name: format!("{cluster}-0"),
-        bind: [127, 0, 0, 1].into(),
-        admin_port: 0,
-        data_dir: PathBuf::from("data"),
-    }
-}
-
 /// Content by path below the case's folder of expectations.
 fn outcome(validated: &Validated) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
@@ -67,7 +60,11 @@ fn outcome(validated: &Validated) -> BTreeMap<String, String> {
         for (name, content) in render(cluster, &placement(&cluster.name)).files {
             files.insert(format!("{}/{name}", cluster.name), String::from_utf8(content).expect("text"));
         }
-        let objects = children(cluster).iter().map(shown).collect::<Vec<_>>().join("---\n");
+        let objects = children(cluster, cluster.uid.as_deref().unwrap_or("no-uid"))
+            .iter()
+            .map(shown)
+            .collect::<Vec<_>>()
+            .join("---\n");
         let title = format!("# The child objects of cluster {} on Kubernetes.\n", cluster.name);
         files.insert(format!("{}/children.yaml", cluster.name), title + &objects);
     }

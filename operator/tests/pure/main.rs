@@ -3,4 +3,5 @@
 mod acceptance;
 mod common;
 mod golden;
+mod nodes;
 mod properties;

@@ -7,19 +7,17 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tombolo_crds::ClusterLink;
 use tombolo_operator::observed::Observed;
-use tombolo_operator::plan::config::{Placement, render};
+use tombolo_operator::plan::config::render;
 use tombolo_operator::plan::{Child, children};
 use tombolo_operator::validate::{ValidCluster, validate};
+
+use crate::common::placement;
 
 fn full() -> Observed {
     static FULL: LazyLock<Observed> = LazyLock::new(|| {
         crate::common::observed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/full/manifests.yaml"))
     });
     FULL.clone()
-}
-
-fn placement() -> Placement {
-    Placement { node_name: "n".to_owned(), bind: [127, 0, 0, 1].into(), admin_port: 0, data_dir: "data".into() }
 }
 
 /// Links of the cluster `edge`; some are good, some want what another has, some are nonsense.
@@ -80,8 +78,8 @@ proptest! {
         let (one, other) = (with(one, false), with(other, true));
         prop_assert_eq!(&one, &other);
         for (one, other) in one.clusters.iter().zip(&other.clusters) {
-            prop_assert_eq!(render(one, &placement()), render(other, &placement()));
-            prop_assert_eq!(children(one), children(other));
+            prop_assert_eq!(render(one, &placement("edge")), render(other, &placement("edge")));
+            prop_assert_eq!(children(one, "id"), children(other, "id"));
         }
     }
 
@@ -104,7 +102,7 @@ proptest! {
             }
         }
         for cluster in validate(&observed).clusters {
-            let rendered = render(&cluster, &placement());
+            let rendered = render(&cluster, &placement("edge"));
             let users: std::collections::BTreeMap<String, String> =
                 serde_saphyr::from_slice(&rendered.files["users.yaml"]).expect("YAML");
             let kept = password.strip_suffix('\n').unwrap_or(&password);
@@ -140,7 +138,7 @@ fn what_can_be_reloaded_never_reaches_the_pod_template() {
 
 #[test]
 fn every_change_of_the_folder_changes_the_hash() {
-    let hash = |cluster: &ValidCluster| render(cluster, &placement()).config.hash;
+    let hash = |cluster: &ValidCluster| render(cluster, &placement("edge")).config.hash;
     let before = hash(&cluster(&full()));
     assert_eq!(before, hash(&cluster(&full())), "the same input");
     let mut observed = full();
@@ -166,7 +164,7 @@ fn a_secret_without_users_is_an_empty_map() {
     for secret in observed.secrets.iter_mut().filter(|secret| secret.metadata.name.as_deref() == Some("users")) {
         secret.string_data = None;
     }
-    let rendered = render(&cluster(&observed), &placement());
+    let rendered = render(&cluster(&observed), &placement("edge"));
     let users = serde_saphyr::from_slice::<std::collections::BTreeMap<String, String>>(&rendered.files["users.yaml"]);
     assert!(users.is_ok_and(|users| users.is_empty()));
 }
@@ -177,7 +175,7 @@ fn names_and_labels_fit_at_their_longest() {
     let mut observed = full();
     observed.links.clear();
     observed.clusters[0].metadata.name = Some(name.clone());
-    for child in children(&cluster(&observed)) {
+    for child in children(&cluster(&observed), "id") {
         let metadata = child.metadata();
         // A pod's name is that of the StatefulSet, `-` and two digits; the revision label has eleven characters more.
         assert!(metadata.name.as_ref().is_some_and(|name| name.len() <= 52), "{:?}", metadata.name);
@@ -205,7 +203,9 @@ fn changed(change: Change) -> ValidCluster {
 }
 
 fn template(cluster: &ValidCluster) -> Value {
-    let set =
-        children(cluster).into_iter().find(|child| matches!(child, Child::StatefulSet(_))).expect("a StatefulSet");
+    let set = children(cluster, "id")
+        .into_iter()
+        .find(|child| matches!(child, Child::StatefulSet(_)))
+        .expect("a StatefulSet");
     set.to_json()["spec"]["template"].clone()
 }
