@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use tombolo_broker_api::{LinkStatus, Status};
+use tombolo_broker_api::{LinkStatus, PeerStatus, Status};
 
 use crate::{http, wait};
 
@@ -69,6 +69,26 @@ impl Admin {
     pub async fn link_failed(self, name: &str, reason: &str) -> LinkStatus {
         let is = |link: &LinkStatus| link.last_error.as_ref().is_some_and(|e| e.reason == reason);
         self.link_when(name, &format!("last error {reason}"), is).await
+    }
+
+    /// Awaits a state of the other node `name` of its cluster.
+    pub async fn peer_when(self, name: &str, what: &str, holds: impl Fn(&PeerStatus) -> bool) -> PeerStatus {
+        let end = tokio::time::Instant::now() + wait::PATIENCE;
+        loop {
+            let peers = self.status().await.map(|status| status.peers);
+            let find = |peers: &Vec<PeerStatus>| peers.iter().find(|peer| peer.node == name && holds(peer)).cloned();
+            if let Some(peer) = peers.as_ref().ok().and_then(find) {
+                return peer;
+            }
+            let late = tokio::time::Instant::now() >= end;
+            assert!(!late, "waited in vain for the node {name}: {what}. Other nodes now: {peers:#?}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Awaits another node of its cluster that is ready.
+    pub async fn peer_ready(self, name: &str) -> PeerStatus {
+        self.peer_when(name, "ready", |peer| peer.ready).await
     }
 
     /// Awaits a metric that reaches `at_least`; `series` is its name with its labels, such as `x_total{reason="y"}`.

@@ -41,6 +41,7 @@ pub fn config(cluster: &str) -> Config {
         admin: AdminConfig { bind: local(ports::free()) },
         authentication: Authentication { anonymous: Anonymous::Allowed, users_file: None },
         tuning: Default::default(),
+        cluster: None,
         links: Vec::<Link>::new(),
     };
     // More than one, so that whatever crosses shards is met by every test; not all cores, so that runs are alike.
@@ -83,7 +84,8 @@ impl Broker {
         self
     }
 
-    async fn await_serving(&mut self) {
+    /// Awaits that it serves. Panics when it ends.
+    pub async fn await_serving(&mut self) {
         let end = tokio::time::Instant::now() + wait::PATIENCE;
         while !self.admin.ready().await {
             if let Some(status) = self.child.ended() {

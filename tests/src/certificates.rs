@@ -61,7 +61,12 @@ impl Authority {
         self.sign(common_name, Self::params())
     }
 
-    /// The same, expired in 2001.
+    /// An identity for a node of a cluster.
+    pub fn node(&self, name: &str) -> Identity {
+        self.sign(name, CertificateParams::new(vec![name.to_owned()]).expect("the name is valid"))
+    }
+
+    /// The identity of [`Authority::identity`], expired in 2001.
     pub fn expired(&self, common_name: &str) -> Identity {
         let mut params = Self::params();
         params.not_before = date_time_ymd(2000, 1, 1);

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod certificates;
 pub mod child;
 pub mod client;
+pub mod cluster;
 pub mod http;
 pub mod packet;
 pub mod ports;

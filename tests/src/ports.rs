@@ -20,5 +20,23 @@ pub fn free() -> u16 {
             return port;
         }
     }
+    none()
+}
+
+/// So many ports in a row, of which the first is given.
+pub fn free_in_a_row(count: u16) -> u16 {
+    for _ in 0..COUNT {
+        let first = free();
+        let is_free = |port| port < FIRST + COUNT && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if (first..first + count).all(is_free) {
+            // The others are given out, too.
+            NEXT.fetch_add(count, Ordering::Relaxed);
+            return first;
+        }
+    }
+    none()
+}
+
+fn none() -> ! {
     panic!("none of {COUNT} ports from {FIRST} on is free on 127.0.0.1");
 }

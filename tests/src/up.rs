@@ -18,7 +18,21 @@ use crate::wait;
 pub struct Up {
     /// The process.
     pub child: Child,
+    flags: &'static [&'static str],
     folder: TempDir,
+}
+
+/// A node that it runs.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its process.
+    pub pid: i32,
+    /// Where it tells about itself.
+    pub admin: Admin,
+    /// Its first listener; none before it answered.
+    pub listener: Option<SocketAddr>,
 }
 
 /// Name and text of manifest files.
@@ -27,13 +41,18 @@ pub type Manifests<'a> = &'a [(&'a str, &'a str)];
 impl Up {
     /// Starts it with these manifests and does not wait.
     pub fn spawn(manifests: Manifests<'_>) -> Self {
+        Self::spawn_with(manifests, &[])
+    }
+
+    /// The same with further flags.
+    pub fn spawn_with(manifests: Manifests<'_>, flags: &'static [&'static str]) -> Self {
         let folder = tempfile::Builder::new().prefix("tombolo-up-").tempdir().expect("a folder can be made");
         fs::create_dir(folder.path().join("manifests")).expect("a folder can be made");
         for (name, text) in manifests {
             write(&folder.path().join("manifests"), name, text);
         }
-        let child = run(folder.path());
-        Self { child, folder }
+        let child = run(folder.path(), flags);
+        Self { child, flags, folder }
     }
 
     /// Starts it with these manifests and awaits that it is ready.
@@ -63,7 +82,7 @@ impl Up {
 
     /// Starts it again after its end, with the same manifests and data.
     pub async fn restart(&mut self) {
-        self.child = run(self.folder.path());
+        self.child = run(self.folder.path(), self.flags);
         self.ready().await;
     }
 
@@ -82,31 +101,60 @@ impl Up {
         write(&self.manifests(), name, text);
     }
 
-    fn node(&self, cluster: &str) -> Value {
-        let text = fs::read_to_string(self.data_dir().join("up.json")).expect("`tombolo up` says what it runs");
+    /// The nodes of a cluster that run now, in the order of their names.
+    pub fn nodes(&self, cluster: &str) -> Vec<Node> {
+        let text = fs::read_to_string(self.data_dir().join("up.json")).unwrap_or_else(|_| "{}".to_owned());
         let all: Value = serde_json::from_str(&text).expect("it is JSON");
         let nodes = all["nodes"].as_array().cloned().unwrap_or_default();
-        nodes.into_iter().find(|n| n["cluster"] == cluster).unwrap_or_else(|| panic!("{cluster} does not run: {text}"))
+        nodes.iter().filter(|node| node["cluster"] == cluster).map(Node::read).collect()
     }
 
-    /// Where the node of a cluster tells about itself.
+    /// Awaits that exactly these nodes of a cluster run and listen.
+    pub async fn nodes_when(&self, cluster: &str, names: &[&str]) -> Vec<Node> {
+        let run = |nodes: &Vec<Node>| nodes.iter().map(|node| &*node.name).eq(names.iter().copied());
+        let listen = |nodes: &Vec<Node>| nodes.iter().all(|node| node.listener.is_some());
+        let look = || async { Some(self.nodes(cluster)).filter(|nodes| run(nodes) && listen(nodes)) };
+        wait::until(&format!("{} run", names.join(", ")), look).await
+    }
+
+    fn node(&self, cluster: &str) -> Node {
+        self.nodes(cluster).into_iter().next().unwrap_or_else(|| panic!("{cluster} does not run"))
+    }
+
+    /// Where the first node of a cluster tells about itself.
     pub fn admin(&self, cluster: &str) -> Admin {
-        let node = self.node(cluster);
-        Admin(node["admin"].as_str().and_then(|a| a.parse().ok()).expect("the node has an admin listener"))
+        self.node(cluster).admin
     }
 
-    /// The first listener of a cluster's node.
+    /// The first listener of a cluster's first node.
     pub fn listener(&self, cluster: &str) -> SocketAddr {
-        let node = self.node(cluster);
-        node["listeners"][0]["address"].as_str().and_then(|a| a.parse().ok()).expect("the node has a listener")
+        self.node(cluster).listener.expect("the node has a listener")
+    }
+
+    /// Awaits a text in what it printed.
+    pub async fn says(&self, text: &str) {
+        let said = || async { self.child.output().contains(text) };
+        wait::until_true(&format!("it says `{text}`"), said).await;
     }
 }
 
-fn run(folder: &Path) -> Child {
+impl Node {
+    fn read(node: &Value) -> Self {
+        let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+        Self {
+            name: node["node"].as_str().expect("a node has a name").to_owned(),
+            pid: node["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a node has a process"),
+            admin: Admin(address(&node["admin"]).expect("a node has an admin listener")),
+            listener: address(&node["listeners"][0]["address"]),
+        }
+    }
+}
+
+fn run(folder: &Path, flags: &[&str]) -> Child {
     // Left by a run before.
     let _ = fs::remove_file(folder.join("ready"));
     let mut command = Command::new(binary("tombolo"));
-    command.args(["up", "--plain", "-f"]).arg(folder.join("manifests"));
+    command.arg("up").args(flags).args(["--plain", "-f"]).arg(folder.join("manifests"));
     command.arg("--data-dir").arg(folder.join("data")).arg("--ready-file").arg(folder.join("ready"));
     Child::spawn("tombolo up", command, folder.join("up.log"))
 }

@@ -3,6 +3,7 @@
 mod bad_manifests;
 mod changes;
 mod commands;
+mod nodes;
 mod signals;
 
 use tombolo_tests::up::{Up, example};

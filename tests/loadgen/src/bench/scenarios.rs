@@ -65,6 +65,9 @@ const PACED_Q1: Load = load("paced QoS 1", "pairs --n 100 --qos 1 --rate 6000 --
 const LINK_Q0: Load = load("link QoS 0", "pairs --n 100 --count 1000000 --warmup 100000 --settle-ms 1500");
 const LINK_Q1: Load = load("link QoS 1", "pairs --n 100 --qos 1 --count 500000 --warmup 50000 --settle-ms 1500");
 
+const NODES_Q0: Load = load("nodes QoS 0", "pairs --n 100 --count 1000000 --warmup 100000 --settle-ms 1500");
+const NODES_Q1: Load = load("nodes QoS 1", "pairs --n 100 --qos 1 --count 500000 --warmup 50000 --settle-ms 1500");
+
 const fn load(name: &'static str, arguments: &'static str) -> Load {
     Load { name, arguments, relay: None }
 }
@@ -100,6 +103,10 @@ impl Load {
     fn linked(&self, target: f64, floor: f64) -> Scenario {
         self.against("", Kind::LinkedBrokers, Kind::LinkedRelays, Some(target), Some(floor))
     }
+
+    fn across_nodes(&self, target: f64, floor: f64) -> Scenario {
+        self.against("", Kind::TwoNodes, Kind::LinkedRelays, Some(target), Some(floor))
+    }
 }
 
 fn alone(name: &str, arguments: &str, unit: Unit, target: Option<f64>, floor: Option<f64>) -> Scenario {
@@ -122,6 +129,8 @@ pub fn scenarios() -> Vec<Scenario> {
         PACED_Q1.one_shard(1.1, None),
         LINK_Q0.linked(2.5, 4.0),
         LINK_Q1.linked(2.0, 3.2),
+        NODES_Q0.across_nodes(2.5, 4.0),
+        NODES_Q1.across_nodes(2.0, 3.2),
         PAIRS_Q0.two_shards(),
         PAIRS_Q1.two_shards(),
         FAN_IN_Q0.two_shards(),

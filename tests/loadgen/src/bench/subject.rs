@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::nodes::{certificates, join};
 use crate::clock::nonce;
 use crate::relay::Mode;
 
@@ -37,6 +38,8 @@ pub enum Kind {
     LinkedRelays,
     /// Two brokers of one shard each: publishers at the first, which dials the second.
     LinkedBrokers,
+    /// Two nodes of one cluster, of one shard each: publishers at one, subscribers at the other.
+    TwoNodes,
 }
 
 /// Running processes; they end when dropped.
@@ -101,6 +104,7 @@ impl Subject {
                 subject.relay(programs, "near", Mode::Epoll, 1, address, Some(far))?;
             }
             Kind::LinkedBrokers => subject.linked_brokers(programs)?,
+            Kind::TwoNodes => subject.two_nodes(programs)?,
         }
         Ok(subject)
     }
@@ -132,6 +136,12 @@ impl Subject {
         files: &[(&str, &str)],
         admin: SocketAddr,
     ) -> Result<()> {
+        self.launch(programs, name, config, files)?;
+        self.until(&format!("{name} is ready"), || get(admin, "/readyz").is_ok_and(|a| a.contains(" 200 ")))
+    }
+
+    /// Starts a broker and does not wait.
+    fn launch(&mut self, programs: &Path, name: &'static str, config: &Value, files: &[(&str, &str)]) -> Result<()> {
         let folder = self.folder.0.join(name);
         fs::create_dir_all(&folder)?;
         for (file, content) in files {
@@ -140,8 +150,7 @@ impl Subject {
         fs::write(folder.join("broker.yaml"), config.to_string())?;
         let mut command = Command::new(programs.join("tombolo-broker"));
         command.arg("--config").arg(folder.join("broker.yaml"));
-        self.spawn(name, command)?;
-        self.until(&format!("{name} is ready"), || get(admin, "/readyz").is_ok_and(|a| a.contains(" 200 ")))
+        self.spawn(name, command)
     }
 
     fn linked_brokers(&mut self, programs: &Path) -> Result<()> {
@@ -160,6 +169,24 @@ impl Subject {
         self.broker(programs, "near", &near, &files, near_admin)?;
         let ready = |admin| get(admin, "/v1/status").is_ok_and(|a| a.replace(' ', "").contains("\"ready\":true"));
         self.until("the link is ready", || ready(near_admin) && ready(far_admin))
+    }
+
+    fn two_nodes(&mut self, programs: &Path) -> Result<()> {
+        self.subscribe = local(free_port()?);
+        let names = ["bench-0".to_owned(), "bench-1".to_owned()];
+        let files = certificates(&names)?;
+        let files: Vec<(&str, &str)> = files.iter().map(|(file, content)| (*file, content.as_str())).collect();
+        let binds = [local(free_port()?), local(free_port()?)];
+        let nodes: Vec<(String, SocketAddr)> = names.iter().cloned().zip(binds).collect();
+        let admins = [local(free_port()?), local(free_port()?)];
+        // Both are started before either is awaited: a node waits for the others before it is ready.
+        for (i, (process, mqtt)) in [("near", self.publish), ("far", self.subscribe)].into_iter().enumerate() {
+            let mut config = config("bench", mqtt, admins[i], 1);
+            join(&mut config, &names[i], binds[i], &nodes);
+            self.launch(programs, process, &config, &files)?;
+        }
+        let ready = |admin| get(admin, "/v1/status").is_ok_and(|a| a.replace(' ', "").contains("\"ready\":true"));
+        self.until("the nodes have found each other", || admins.into_iter().all(ready))
     }
 
     fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {

@@ -1,0 +1,8 @@
+//! Clusters of several nodes, as processes: one broker to its clients, whatever happens between the nodes.
+
+mod faults;
+mod flow;
+mod members;
+mod partings;
+mod retained;
+mod shared;
