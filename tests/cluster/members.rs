@@ -49,8 +49,8 @@ async fn a_node_that_leaves_the_list_is_forgotten_and_one_that_comes_is_met() {
     let mut cluster = Cluster::start(3).await;
     let files: [(&str, &str); 0] = [];
     let full: Vec<_> = cluster.nodes.iter().map(|node| node.config.clone()).collect();
-    for i in 0..2 {
-        let mut config = full[i].clone();
+    for (i, config) in full.iter().enumerate().take(2) {
+        let mut config = config.clone();
         config.cluster.as_mut().expect("a cluster").nodes.truncate(2);
         cluster.nodes[i].rewrite(config, &files);
     }
