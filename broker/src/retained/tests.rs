@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const PLENTY: Limits = Limits { messages: 1_000_000, bytes: 1 << 30, tombstones: 0 };
+const CLUSTER: Limits = Limits { tombstones: 1_000, ..PLENTY };
 const NOW: Millis = Millis(1_000);
 
 fn message(topic: &str, payload: &[u8], expires_at: Option<Millis>) -> Arc<Message> {
@@ -151,6 +152,119 @@ fn a_long_answer_comes_in_pages_and_each_message_once() {
     assert_eq!(all.len(), 1_000);
     assert!(all.windows(2).all(|pair| pair[0].topic < pair[1].topic));
     assert_eq!(retained.matching(&filter("device/+/other"), NOW).len(), 9_000);
+}
+
+fn at(time: u64) -> Stamp {
+    Stamp { time, node: 1 }
+}
+
+#[test]
+fn the_later_stamp_wins_whichever_comes_first() {
+    let retained = Retained::new(CLUSTER);
+    let set = |payload: &[u8], time| retained.set("a", message("a", payload, None), at(time), NOW);
+    assert_eq!((set(b"2", 20), set(b"1", 10), set(b"2", 20)), (Outcome::Stored, Outcome::Stale, Outcome::Stale));
+    assert_eq!(retained.remove("a", at(15), NOW), Outcome::Stale);
+    let kept = retained.get("a", NOW).unwrap();
+    assert_eq!((payload(&kept), kept.stamp), (&b"2"[..], at(20)));
+    // At the same time the greater node is later.
+    assert_eq!(retained.set("a", message("a", b"3", None), Stamp { time: 20, node: 2 }, NOW), Outcome::Replaced);
+}
+
+#[test]
+fn a_removal_is_remembered_also_where_there_was_nothing() {
+    let retained = Retained::new(CLUSTER);
+    let set = |time| retained.set("a", message("a", b"p", None), at(time), NOW);
+    assert_eq!((retained.remove("a", at(20), NOW), set(10)), (Outcome::Absent, Outcome::Stale));
+    assert_eq!(
+        (set(30), retained.remove("a", at(40), NOW), set(35)),
+        (Outcome::Stored, Outcome::Removed, Outcome::Stale)
+    );
+    assert_eq!(retained.counts(), Counts::default());
+    assert_eq!(retained.digest().entries, 1);
+    // Until it is forgotten.
+    while retained.expire(NOW + TOMBSTONE_AGE) > 0 {}
+    assert_eq!((retained.digest(), set(35)), (Digest::default(), Outcome::Stored));
+}
+
+#[test]
+fn a_message_that_expires_is_remembered_as_gone_and_the_digest_does_not_change() {
+    let retained = Retained::new(CLUSTER);
+    retained.set("a", message("a", b"p", Some(Millis(2_000))), at(20), NOW);
+    let before = (retained.digest(), retained.buckets());
+    assert_eq!(retained.expire(Millis(2_000)), 1);
+    assert_eq!((retained.digest(), retained.buckets()), before);
+    assert_eq!(retained.counts(), Counts::default());
+    assert_eq!(retained.set("a", message("a", b"p", None), at(10), Millis(2_000)), Outcome::Stale);
+    assert_eq!(retained.remove("a", at(30), Millis(2_000)), Outcome::Absent);
+}
+
+#[test]
+fn the_oldest_tombstones_give_way_and_a_node_that_is_alone_keeps_none() {
+    let retained = Retained::new(Limits { tombstones: 2, ..PLENTY });
+    let set = |topic, time| retained.set(topic, message(topic, b"p", None), at(time), NOW);
+    for (topic, time) in [("b", 20), ("c", 30), ("a", 10), ("d", 40)] {
+        assert_eq!(retained.remove(topic, at(time), NOW), Outcome::Absent);
+    }
+    assert_eq!((set("a", 5), set("b", 5)), (Outcome::Stored, Outcome::Stored));
+    assert_eq!((set("c", 5), set("d", 5)), (Outcome::Stale, Outcome::Stale));
+    retained.set_limits(PLENTY);
+    assert_eq!((set("c", 5), set("d", 5)), (Outcome::Stored, Outcome::Stored));
+    retained.remove("d", at(50), NOW);
+    assert_eq!(retained.digest().entries, 3);
+    // A topic that would not fit into what nodes tell each other leaves none either.
+    retained.set_limits(CLUSTER);
+    retained.remove(&"x".repeat(20_000), at(60), NOW);
+    assert_eq!(retained.digest().entries, 3);
+}
+
+#[test]
+fn a_message_that_finds_no_room_leaves_the_tombstone_that_is_there() {
+    let retained = Retained::new(Limits { messages: 1, ..CLUSTER });
+    retained.remove("a", at(20), NOW);
+    retained.set("b", message("b", b"p", None), at(25), NOW);
+    assert_eq!(retained.set("a", message("a", b"p", None), at(30), NOW), Outcome::TooManyMessages);
+    retained.remove("b", at(35), NOW);
+    assert_eq!(retained.set("a", message("a", b"p", None), at(15), NOW), Outcome::Stale);
+    assert_eq!(retained.set("a", message("a", b"p", None), at(30), NOW), Outcome::Stored);
+}
+
+/// What nodes have heard: topic, stamp, payload (none removes).
+fn events() -> impl Strategy<Value = Vec<(String, Stamp, Option<u8>)>> {
+    let event = ("[abc]", 0_u64..20, 0_u64..3, prop::option::of(any::<u8>()));
+    let event = event.prop_map(|(topic, time, node, payload)| (topic, Stamp { time, node }, payload));
+    // No two stamps are equal.
+    prop::collection::vec(event, 1..40).prop_map(|mut events| {
+        events.sort_by_key(|(_, stamp, _)| *stamp);
+        events.dedup_by_key(|(_, stamp, _)| *stamp);
+        events
+    })
+}
+
+proptest! {
+    #[test]
+    fn nodes_that_heard_the_same_in_any_order_and_number_hold_the_same_and_have_equal_digests(
+        (events, shuffled) in events().prop_flat_map(|events| {
+            let twice: Vec<_> = events.iter().chain(&events).cloned().collect();
+            (Just(events), Just(twice).prop_shuffle())
+        }),
+    ) {
+        let hear = |events: &[(String, Stamp, Option<u8>)]| {
+            let retained = Retained::new(CLUSTER);
+            for (topic, stamp, payload) in events {
+                retained.set(topic, message(topic, payload.as_slice(), None), *stamp, NOW);
+            }
+            let all = retained.all(None, NOW, 100).messages;
+            let all: Vec<_> = all.iter().map(|kept| (kept.topic.clone(), kept.stamp, payload(kept).to_vec())).collect();
+            (all, retained.digest(), retained.buckets(), retained.counts())
+        };
+        let last: BTreeMap<&str, Option<u8>> = events.iter().map(|event| (&*event.0, event.2)).collect();
+        let (all, digest, ..) = hear(&events);
+        let expected: Vec<(&str, Vec<u8>)> =
+            last.iter().filter_map(|(topic, payload)| Some((*topic, vec![(*payload)?]))).collect();
+        prop_assert_eq!(all.iter().map(|(topic, _, payload)| (&**topic, payload.clone())).collect::<Vec<_>>(), expected);
+        prop_assert_eq!(digest.entries, last.len() as u64);
+        prop_assert_eq!(hear(&shuffled), hear(&events));
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -36,8 +36,9 @@ impl Outlet for LevelOutlet<'_> {
         let outcome = shard.shared.retained.bring(brought, shard.core.now);
         let message = match (&brought.what, outcome) {
             (What::Message(message), Outcome::Stored | Outcome::Replaced) => Some(&**message),
-            (What::Gone { .. }, Outcome::Removed) => None,
-            _ => return outcome,
+            // The older message of the topic is gone with one that has no room.
+            (What::Gone { .. }, Outcome::Removed) | (What::Message(_), Outcome::TooManyBytes) => None,
+            (What::Message(_) | What::Gone { .. }, _) => return outcome,
         };
         shard.core.store.write(Change::Retained { topic: brought.topic, message });
         outcome

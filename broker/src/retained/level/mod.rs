@@ -32,7 +32,7 @@ use crate::message::Message;
 use pass::{Pass, Scene};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wire::{Answer, Payload};
+use wire::Payload;
 
 /// How often a node tells another what it has.
 const DIGEST_EVERY: Millis = Millis(2_000);
@@ -40,8 +40,16 @@ const DIGEST_EVERY: Millis = Millis(2_000);
 /// The shortest pause between passes.
 const PAUSE_MIN: Millis = Millis(10_000);
 
-/// The longest pause: between passes that bring nothing, since what differs is on its way or can't be taken.
+/// The longest pause between passes that bring nothing, since what differs is on its way or can't be taken; but for those
+/// that cost much.
 const PAUSE_MAX: Millis = Millis(300_000);
+
+/// What passes that bring nothing may cost, in bytes for each millisecond until the next: if two nodes can't become equal,
+/// as one has no room for what the other has, they do not spend more on trying.
+const FRUITLESS_BYTES: u64 = 8;
+
+/// The longest pause after all.
+const FRUITLESS_PAUSE_MAX: Millis = Millis(3_600_000);
 
 /// What came to the other node later than so long ago is on its way here by itself, and is not asked for; but in the
 /// first pass of a connection it is, for the outbox may be younger.
@@ -158,7 +166,14 @@ impl Leveller {
                 // If it does not leave, they ask again.
                 out.send(&answer::answer(id, &ask, retained, now));
             }
-            Ok(Payload::Answer(id, answer)) => self.answered(out, id, answer, retained, now),
+            Ok(Payload::Answer(id, answer)) => {
+                let Some(pass) = &mut self.pass else { return };
+                pass.bytes += payload.len() as u64;
+                pass.answered(id, answer, &mut Scene { out, retained, ids: &mut self.ids, now });
+                if pass.is_done() {
+                    self.end(true, now);
+                }
+            }
             Err(wire::Malformed) => self.counts.malformed += 1,
         }
     }
@@ -213,14 +228,6 @@ impl Leveller {
         self.pass = Some(pass);
     }
 
-    fn answered(&mut self, out: &mut impl Outlet, id: u64, answer: Answer<'_>, retained: &Retained, now: Millis) {
-        let Some(pass) = &mut self.pass else { return };
-        pass.answered(id, answer, &mut Scene { out, retained, ids: &mut self.ids, now });
-        if pass.is_done() {
-            self.end(true, now);
-        }
-    }
-
     /// A pass ended: to its end, or given up.
     fn end(&mut self, is_done: bool, now: Millis) {
         let Some(pass) = self.pass.take() else { return };
@@ -230,9 +237,14 @@ impl Leveller {
         } else {
             self.counts.failed += 1;
         }
-        let fruitful = is_done && pass.brought > 0;
-        self.pause = if fruitful { PAUSE_MIN } else { Millis(self.pause.0 * 2).min(PAUSE_MAX) };
-        self.due = now + self.pause;
+        if is_done && pass.brought > 0 {
+            self.pause = PAUSE_MIN;
+            self.due = now + self.pause;
+        } else {
+            self.pause = Millis(self.pause.0 * 2).min(PAUSE_MAX);
+            let worth = Millis(pass.bytes / FRUITLESS_BYTES).min(FRUITLESS_PAUSE_MAX);
+            self.due = now + self.pause.max(worth);
+        }
         self.different = 0;
         self.counts.brought += pass.brought;
         self.counts.refused += pass.refused;

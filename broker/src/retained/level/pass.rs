@@ -53,6 +53,8 @@ pub(super) struct Pass {
     waiting: Vec<Waiting>,
     /// Something was refused for want of room.
     is_full: bool,
+    /// Bytes of requests and answers.
+    pub bytes: u64,
     /// Messages and tombstones that were new here.
     pub brought: u64,
     /// Messages for which there was no room.
@@ -107,6 +109,7 @@ impl Pass {
             piece: Vec::new(),
             waiting: Vec::new(),
             is_full: false,
+            bytes: 0,
             brought: 0,
             refused: 0,
             malformed: 0,
@@ -248,6 +251,7 @@ impl Pass {
     fn send(&mut self, task: Task, scene: &mut Scene<'_, impl Outlet>) {
         *scene.ids += 1;
         let request = wire::ask(*scene.ids, &self.request(&task, scene.retained));
+        self.bytes += request.len() as u64;
         // What can't be sent is as lost as what does not arrive.
         scene.out.send(&request);
         self.waiting.push(Waiting { id: *scene.ids, task, since: scene.now, repeats: 0 });

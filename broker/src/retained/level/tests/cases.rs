@@ -60,7 +60,6 @@ fn a_node_that_was_away_for_longer_than_tombstones_last_brings_back_what_was_rem
     world.cut(0, 1);
     world.publish(0, "a", b"", None, 100);
     world.run(Millis(60_000));
-    world.nodes[0].retained.set_limits(PLENTY);
     let tombstones = |world: &World| world.nodes[0].retained.digest().entries - world.content(0).len() as u64;
     assert_eq!(tombstones(&world), 1);
     world.now += TOMBSTONE_AGE;
@@ -86,6 +85,22 @@ fn tombstones_are_forgotten_by_all_nodes_and_none_reminds_another() {
     let forgotten = |world: &World| world.nodes.iter().all(|node| node.retained.digest() == Digest::default());
     world.run(TOMBSTONE_AGE);
     assert!(world.run_until(world.now + Millis(10_000), forgotten), "they remind each other");
+}
+
+#[test]
+fn a_tombstone_that_is_about_to_be_forgotten_is_told_to_those_alone_who_hold_the_message() {
+    let mut world = World::new(1, &[PLENTY; 2]);
+    world.publish(0, "held", b"1", None, 0);
+    world.run(Millis(1_000));
+    world.cut(0, 1);
+    world.publish(0, "held", b"", None, 100);
+    world.publish(0, "unknown", b"", None, 100);
+    world.now = Millis(TOMBSTONE_AGE.0 - 30_000);
+    world.heal(0, 1);
+    world.run(Millis(15_000));
+    assert!(topics(&world, 1).is_empty());
+    assert_eq!((world.nodes[0].retained.digest().entries, world.nodes[1].retained.digest().entries), (2, 1));
+    assert!(world.run_until(world.now + Millis(60_000), World::is_level));
 }
 
 #[test]
@@ -146,6 +161,25 @@ fn a_node_that_is_full_gets_what_is_new_of_its_topics_and_is_not_sent_the_rest_a
     let before = world.bytes;
     world.run(LONG);
     assert!(world.bytes - before < 500_000, "{} bytes in {LONG}", world.bytes - before);
+}
+
+#[test]
+fn two_nodes_that_cannot_become_equal_spend_little_on_trying_even_if_both_change_all_the_time() {
+    let small = Limits { messages: 2_000, ..PLENTY };
+    let mut world = World::new(1, &[PLENTY, small]);
+    for i in 0..20_000 {
+        world.publish(0, &format!("t/{i}"), b"1", None, 100);
+    }
+    world.run(Millis(120_000));
+    let before = world.bytes;
+    for i in 0..4_000 {
+        world.publish(0, &format!("t/{i}"), b"2", None, 0);
+        world.run(Millis(1_000));
+    }
+    // One side asks for what the other has of its 2,000, telling most of the 20,000: 8 bytes in each millisecond.
+    let rate = (world.bytes - before) / 4_000;
+    assert!(rate < 10_000, "{rate} bytes in a second");
+    assert!(world.leveller(0, 1).counts().passes > 3);
 }
 
 #[test]
