@@ -69,6 +69,7 @@ impl Cluster {
                 key_file: "node.key".into(),
                 ca_file: "nodes-ca.crt".into(),
                 nodes: (0..nodes).map(member).collect(),
+                evacuating: Vec::new(),
             });
             change(place, &mut config);
             let identity = authority.node(&node(place));

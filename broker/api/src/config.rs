@@ -140,6 +140,10 @@ pub struct Cluster {
     pub ca_file: PathBuf,
     /// All nodes, this one among them; may change while the node runs.
     pub nodes: Vec<ClusterNode>,
+    /// Nodes that are being emptied: they take no new clients, their clients and sessions go to the others. A name that is
+    /// taken out again cancels it. All nodes are told the same, so that no session moves to one that is being emptied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evacuating: Vec<String>,
 }
 
 /// A node of the cluster.
@@ -169,8 +173,38 @@ pub struct ClusterTuning {
     /// Longest time that SUBACK waits until the other nodes that can be reached route by the new subscription; 0: it
     /// does not wait. At most 60 s.
     pub subscribe_timeout: Seconds,
-    /// A client whose session is at a node that can't be reached. Of no effect while sessions stay where they began.
+    /// A client whose session is at a node that can't be reached.
     pub when_home_down: WhenHomeDown,
+    /// How a node is emptied: one that is in `evacuating`, and one that is told to stop.
+    pub evacuation: Evacuation,
+}
+
+/// How a node is emptied: the content of `spec.config.cluster.evacuation` in a BrokerCluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Evacuation {
+    /// Clients told to go in each second, 1 to 100,000.
+    pub disconnects_per_second: u32,
+    /// Sessions without a client that move to other nodes in each second, 1 to 100,000.
+    pub moves_per_second: u32,
+    /// Longest time that a node has to become empty; then what is left stays where it is, and says so. 1 s to 24 h. A node
+    /// that was told to stop ends then, at the latest.
+    pub timeout: Seconds,
+    /// Where MQTT 5.0 clients are told to go (`Server Reference`, `[MQTT-4.11.0-1]`): with it they get 0x9C Use another
+    /// server, without it 0x8B Server shutting down. Empty: none, they reconnect by the name that they know.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub server_reference: String,
+}
+
+impl Default for Evacuation {
+    fn default() -> Self {
+        Self {
+            disconnects_per_second: 200,
+            moves_per_second: 1_000,
+            timeout: Seconds(300),
+            server_reference: String::new(),
+        }
+    }
 }
 
 impl Default for ClusterTuning {
@@ -182,6 +216,7 @@ impl Default for ClusterTuning {
             shared_subscriptions: SharedSubscriptions::default(),
             subscribe_timeout: Seconds(2),
             when_home_down: WhenHomeDown::default(),
+            evacuation: Evacuation::default(),
         }
     }
 }

@@ -49,6 +49,43 @@ pub struct Status {
     /// The other nodes of the cluster, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerStatus>,
+    /// How far the node is emptied, if it is being emptied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evacuation: Option<EvacuationStatus>,
+}
+
+/// How far a node is emptied.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvacuationStatus {
+    /// Where it stands.
+    pub phase: EvacuationPhase,
+    /// When it began, in seconds since 1970.
+    pub since_unix_seconds: u64,
+    /// When it gives up, in seconds since 1970.
+    pub deadline_unix_seconds: u64,
+    /// Clients that are still connected.
+    pub connections: u64,
+    /// Sessions that are still here, those of connected clients too.
+    pub sessions: u64,
+    /// What is still to be forwarded to nodes that took sessions: sessions that have left but for their last messages.
+    pub draining: u64,
+    /// Messages that wait for other nodes and for linked clusters.
+    pub waiting_messages: u64,
+    /// Sessions that moved since it began.
+    pub moved: u64,
+}
+
+/// Where the evacuation of a node stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvacuationPhase {
+    /// Clients and sessions are leaving.
+    #[default]
+    Evacuating,
+    /// Nothing is left: no client, no session, nothing that waits. The node can be stopped and nobody loses anything.
+    Empty,
+    /// `timeout` is over and something is left.
+    TimedOut,
 }
 
 /// The state of a listener.

@@ -35,7 +35,7 @@ pub fn check_node(file: &Path, config: &Config) -> Result<(), Problems> {
 
 /// Field and message of everything that is wrong with `cluster`, whichever of its nodes this is.
 pub(super) fn problems(cluster: &Cluster, config: &Config) -> Vec<(String, String)> {
-    let Cluster { id, bind, certificate_file: _, key_file: _, ca_file: _, nodes } = cluster;
+    let Cluster { id, bind, certificate_file: _, key_file: _, ca_file: _, nodes, evacuating } = cluster;
     let mut found = Vec::new();
     let mut report = |field: &str, message: String| found.push((field.to_owned(), message));
     if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
@@ -67,6 +67,12 @@ pub(super) fn problems(cluster: &Cluster, config: &Config) -> Vec<(String, Strin
                     report(&format!("{at}.address"), message);
                 }
             }
+        }
+    }
+    for (place, name) in evacuating.iter().enumerate() {
+        if !names.contains_key(name) {
+            let message = format!("`{name}` is not among cluster.nodes; only a node of the cluster can be emptied");
+            report(&format!("cluster.evacuating[{place}]"), message);
         }
     }
     found

@@ -86,10 +86,11 @@ fn link_users(config: &Config) -> BTreeSet<(&str, &str, bool, Vec<&str>)> {
 fn peers_changed(old: &Loaded, new: &Loaded) -> bool {
     match (&old.config.cluster, &new.config.cluster) {
         (Some(before), Some(after)) => {
-            let Cluster { id: _, bind: _, certificate_file, key_file, ca_file, nodes } = before;
+            let Cluster { id: _, bind: _, certificate_file, key_file, ca_file, nodes, evacuating } = before;
             (certificate_file, key_file, ca_file) != (&after.certificate_file, &after.key_file, &after.ca_file)
                 || old.cluster != new.cluster
                 || by_name(nodes) != by_name(&after.nodes)
+                || *evacuating != after.evacuating
         }
         (Some(_), None) | (None, Some(_)) | (None, None) => false,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use tombolo_broker_api::{ClusterTuning, Config, Dial, Link, Listener, Mqtt, Protocol, Route, Shards};
+use tombolo_broker_api::{ClusterTuning, Config, Dial, Evacuation, Link, Listener, Mqtt, Protocol, Route, Shards};
 
 use super::{DialFiles, Loaded, Problem, cluster};
 use crate::topic::Filter;
@@ -134,12 +134,17 @@ impl Check<'_> {
             shared_subscriptions: _,
             subscribe_timeout,
             when_home_down: _,
+            evacuation,
         } = tuning;
+        let Evacuation { disconnects_per_second, moves_per_second, timeout, server_reference: _ } = evacuation;
         for (key, value, range) in [
             ("maxOutboxBytes", max_outbox_bytes.0, OUTBOX_BYTES_MIN..=u64::MAX),
             ("maxOutboxAge", max_outbox_age.0, 1..=10 * 365 * 86_400),
             ("suspendAfter", suspend_after.0, 1..=3_600),
             ("subscribeTimeout", subscribe_timeout.0, 0..=60),
+            ("evacuation.disconnectsPerSecond", u64::from(*disconnects_per_second), 1..=100_000),
+            ("evacuation.movesPerSecond", u64::from(*moves_per_second), 1..=100_000),
+            ("evacuation.timeout", timeout.0, 1..=86_400),
         ] {
             self.within(&format!("tuning.cluster.{key}"), value, range);
         }

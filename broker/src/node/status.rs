@@ -165,6 +165,7 @@ impl Source for Node {
             messages_dropped: counters.dropped_by_label(),
             links,
             peers,
+            evacuation: None,
         }
     }
 

@@ -106,6 +106,7 @@ pub fn plan(cluster: &ValidCluster, data_dir: &DataDir, bind: IpAddr, ports: &Cl
                 key_file,
                 ca_file: ca,
                 nodes: members.clone(),
+                evacuating: Vec::new(),
             },
             data_dir: folder.join("data"),
         };

@@ -142,6 +142,7 @@ fn nodes(cluster: &ValidCluster, id: &str, names: &Names) -> Cluster {
         ca_file: file("ca.crt"),
         // A list without any node is refused by nodes that still end when the cluster is stopped.
         nodes: (0..cluster.nodes().max(1)).map(node).collect(),
+        evacuating: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
-use tombolo_broker_api::{ClusterTuning, Mqtt, Shards, Tuning};
+use tombolo_broker_api::{ClusterTuning, Evacuation, Mqtt, Shards, Tuning};
 
 /// Largest packet that MQTT can express, fixed header included `[MQTT-3.1.2-24]`.
 const PACKET_BYTES_MAX: u64 = 268_435_460;
@@ -66,7 +66,9 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         shared_subscriptions: _,
         subscribe_timeout,
         when_home_down: _,
+        evacuation,
     } = cluster;
+    let Evacuation { disconnects_per_second, moves_per_second, timeout, server_reference: _ } = evacuation;
     let Mqtt {
         max_packet_size,
         receive_maximum,
@@ -89,7 +91,7 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         Shards::Count(count) => u64::from(*count),
     };
     // A client id of 23 bytes must be taken `[MQTT-3.1.3-5]`; a Receive Maximum of 0 is an error `[MQTT-3.1.2.11.3]`.
-    let bounds: [(&str, u64, RangeInclusive<u64>); 17] = [
+    let bounds: [(&str, u64, RangeInclusive<u64>); 20] = [
         ("shards", shards, 1..=64),
         ("mqtt.maxPacketSize", max_packet_size.0, 1024..=PACKET_BYTES_MAX),
         ("mqtt.receiveMaximum", u64::from(*receive_maximum), 1..=65_535),
@@ -107,6 +109,9 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         ("cluster.maxOutboxAge", max_outbox_age.0, 1..=10 * 365 * 86_400),
         ("cluster.suspendAfter", suspend_after.0, 1..=3_600),
         ("cluster.subscribeTimeout", subscribe_timeout.0, 0..=60),
+        ("cluster.evacuation.disconnectsPerSecond", u64::from(*disconnects_per_second), 1..=100_000),
+        ("cluster.evacuation.movesPerSecond", u64::from(*moves_per_second), 1..=100_000),
+        ("cluster.evacuation.timeout", timeout.0, 1..=86_400),
     ];
     let outside = bounds.into_iter().filter(|(_, value, range)| !range.contains(value));
     outside
@@ -156,6 +161,7 @@ mod tests {
             (json!({"mqtt": {"receiveMaximum": 0}}), vec![("mqtt.receiveMaximum", "at least 1")]),
             (json!({"cluster": {"suspendAfter": "2h"}}), vec![("cluster.suspendAfter", "at most 3600")]),
             (json!({"cluster": {"maxOutboxBytes": "1KiB"}}), vec![("cluster.maxOutboxBytes", "at least 65536")]),
+            (json!({"cluster": {"evacuation": {"timeout": "0s"}}}), vec![("cluster.evacuation.timeout", "at least 1")]),
             (json!({"cluster": {"whenHomeDown": "Panic"}}), vec![("cluster.whenHomeDown", "unknown variant")]),
         ] {
             let found = parsed(config.clone()).expect_err("faults");

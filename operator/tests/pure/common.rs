@@ -53,6 +53,7 @@ pub fn placement(cluster: &str) -> Placement {
             key_file: "tls.key".into(),
             ca_file: "ca.crt".into(),
             nodes: (0..3).map(node).collect(),
+            evacuating: Vec::new(),
         },
         data_dir: "data".into(),
     }
