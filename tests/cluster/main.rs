@@ -5,4 +5,5 @@ mod flow;
 mod members;
 mod partings;
 mod retained;
+mod sessions;
 mod shared;

@@ -49,9 +49,56 @@ pub struct Status {
     /// The other nodes of the cluster, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerStatus>,
+    /// Sessions that move between nodes.
+    #[serde(default)]
+    pub session_moves: SessionMoves,
     /// How far the node is emptied, if it is being emptied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evacuation: Option<EvacuationStatus>,
+}
+
+/// Sessions that move between the nodes of a cluster: the first four are what is under way, the others count since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionMoves {
+    /// CONNECTs that wait until it is known where their session is.
+    pub looked_up: u64,
+    /// Sessions on their way here or away.
+    pub moving: u64,
+    /// Sessions that came and still get messages by way of nodes that had them, and the rests of those that went.
+    pub unsettled: u64,
+    /// Sessions that began while a node could not be asked, which may have another one of the same name.
+    pub divergent: u64,
+    /// Sessions taken from other nodes.
+    pub taken: u64,
+    /// Sessions given to other nodes.
+    pub given: u64,
+    /// Sessions that were on offer to another node, which did not take them.
+    pub kept: u64,
+    /// Messages forwarded to nodes that took their session.
+    pub forwarded: u64,
+    /// CONNECTs refused since a node that has the session, or had to be asked, could not be reached.
+    pub unavailable: u64,
+    /// CONNECTs refused since too much was moving, or the session moved a moment ago.
+    pub busy: u64,
+    /// CONNECTs that waited and were closed in favour of a later one.
+    pub overtaken: u64,
+    /// Sessions that began while a node that may have had one could not be asked.
+    pub began_unasked: u64,
+    /// Sessions that ended in favour of a later one of the same name at another node.
+    pub discarded: u64,
+    /// Messages that waited for a session that had moved, and ended with it or with its owner.
+    pub messages_dropped: u64,
+    /// Queues of sessions that came from a node which died before all of it was here.
+    pub streams_lost: u64,
+    /// Rests of sessions given up by age.
+    pub abandoned: u64,
+    /// Messages delivered out of order, since what an earlier node had did not come in time.
+    pub holds_passed: u64,
+    /// Sessions that ended and are not remembered for nodes that could not be asked, since too many are.
+    pub tombs_refused: u64,
+    /// Control messages of other nodes that could not be read.
+    pub garbled: u64,
 }
 
 /// How far a node is emptied.
@@ -177,6 +224,9 @@ pub struct PeerStatus {
     pub filters_told: u64,
     /// Filters and shared subscriptions that it told us of.
     pub filters_held: u64,
+    /// Persistent sessions that it says it has.
+    #[serde(default)]
+    pub sessions_claimed: u64,
     /// Messages that wait for it.
     pub outbox: SpoolStatus,
     /// Messages handed to it and acknowledged by it (QoS 0: written).

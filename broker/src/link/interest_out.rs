@@ -27,6 +27,8 @@ pub struct InterestOut {
     untold: BTreeMap<(Filter, bool), bool>,
     /// The next thing to tell is everything.
     untold_all: bool,
+    /// A version is to be told even if nothing differs.
+    staked: bool,
     /// The version told last.
     version: Version,
     /// Digest of what was told last.
@@ -57,6 +59,7 @@ impl InterestOut {
             shares: SharesOut::default(),
             untold: BTreeMap::new(),
             untold_all: true,
+            staked: false,
             version: Version::default(),
             digest: 0,
         };
@@ -120,13 +123,19 @@ impl InterestOut {
         self.untold.clear();
     }
 
+    /// A version is to be told that contains what is wanted now, even if nothing differs.
+    pub fn stake(&mut self) {
+        self.staked = true;
+    }
+
     /// True if something was not told.
     pub fn has_untold(&self) -> bool {
-        self.untold_all || !self.untold.is_empty() || self.shares.untold() > 0
+        self.staked || self.untold_all || !self.untold.is_empty() || self.shares.untold() > 0
     }
 
     /// Tells it: records in order, each at most a batch. A change that needs several records is as many versions.
     pub fn tell(&mut self) -> Vec<Vec<u8>> {
+        self.staked = false;
         if self.untold_all { self.tell_snapshot() } else { self.tell_changes() }
     }
 
@@ -189,7 +198,8 @@ impl InterestOut {
         // What came is told first: of two versions the earlier must not lack what both before and after have.
         changes.sort_by_key(|change| change.is_gone());
         let mut changes = changes.iter().peekable();
-        while changes.peek().is_some() {
+        // What was staked without a difference is a version of its own.
+        while changes.peek().is_some() || pieces.is_empty() {
             self.version.number += 1;
             let mut out = Vec::new();
             let at = record::begin_delta(&mut out, self.version);

@@ -163,6 +163,10 @@ pub trait Outlet {
     /// node is kept.
     fn announce(&mut self, mark: &Mark);
 
+    /// The lane of messages of a peer has come to a mark of one of its shards: what that shard routed and is delivered from
+    /// here on is routed by this version. Of a link with another cluster nothing is told.
+    fn passed(&mut self, node: &Arc<str>, shard: u8, mark: &Mark);
+
     /// Puts the peer's members of a shared subscription into the topic index, or in place of what stands there for the
     /// same group and filter.
     fn share(&mut self, share: &SharedSubscription);

@@ -219,10 +219,14 @@ impl<S: Spool> Link<S> {
 
     fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, shard: u8, mark: &Mark, now: Now) {
         let is_ours = mark.cluster == self.local.cluster_id && mark.node == self.local.node;
-        let Source { marks, shards, .. } = &mut self.sources[source];
+        let marks = &mut self.sources[source].marks;
         if marks.len() < MARKS_MAX || marks.knows(mark) {
             marks.put(shard, mark);
         }
+        if self.settings.is_peer() {
+            out.passed(&self.sources[source].node, shard, mark);
+        }
+        let Source { marks, shards, .. } = &self.sources[source];
         // All shards of the node route by what we want: a heartbeat proves by digest that it is what we meant.
         if is_ours
             && mark.version == self.wanted.version()

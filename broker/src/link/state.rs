@@ -70,6 +70,9 @@ pub(super) struct Trouble {
 /// Connections of one link; more are refused.
 const CONNECTIONS_MAX: usize = 16;
 
+/// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
+pub(super) const LIFE: u64 = 1 << 20;
+
 /// Time for a handshake.
 const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -177,6 +180,13 @@ impl<S: Spool> Link<S> {
         self.dirty = true;
     }
 
+    /// The other side is to be told a version of what is wanted that contains what is wanted now, even if nothing differs:
+    /// [`staked`](Self::staked) says which one it is.
+    pub fn stake(&mut self) {
+        self.wanted.stake();
+        self.dirty = true;
+    }
+
     /// A shard of this node routes by a newer version of what some node wants, of this link's other side or another's:
     /// all that it routed before was given to [`forward`](Self::forward). See [`Outlet::announce`].
     pub fn marked(&mut self, shard: u8, mark: &Mark) {
@@ -215,7 +225,7 @@ impl<S: Spool> Link<S> {
     /// repeats of the first.
     fn begin_life(&mut self, now: Now) {
         let made = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let epoch = self.local.incarnation.wrapping_mul(1 << 20).wrapping_add(made).max(1);
+        let epoch = self.local.incarnation.wrapping_mul(LIFE).wrapping_add(made).max(1);
         self.messages.set_epoch(epoch);
         self.interest.set_epoch(epoch);
         self.lossy.set_epoch(epoch);

@@ -6,7 +6,7 @@ use super::connection::{Connection, Phase};
 use super::marks::Version;
 use super::outlet::{Now, Role};
 use super::spool::Spool;
-use super::state::Link;
+use super::state::{LIFE, Link};
 
 // === impl Link ===
 
@@ -46,6 +46,7 @@ impl<S: Spool> Link<S> {
             round_trip_micros: round_trip.map(|time| time.as_micros() as u64),
             filters_told: self.wanted.len() as u64,
             filters_held: self.served_len() as u64,
+            sessions_claimed: 0,
             outbox: self.spool_status(now),
             messages_sent: self.counters.sent,
             messages_received: self.counters.received,
@@ -87,6 +88,27 @@ impl<S: Spool> Link<S> {
     /// The version of what we want that the other side was told last, or is being told.
     pub fn told(&self) -> Version {
         self.wanted.version()
+    }
+
+    /// The life of the node at the other end of the connection in use, and how many shards it has; none while none stands.
+    /// For peers.
+    pub fn remote_life(&self) -> Option<(u64, u8)> {
+        let connection = self.active_connection()?;
+        let source = self.sources.iter().find(|source| source.node == connection.node)?;
+        Some((source.incarnation, source.shards))
+    }
+
+    /// The version that contains what was wanted at the last [`stake`](Self::stake), and of which nobody had heard then;
+    /// none while it has not been told yet. While no connection stands it is the next one, with all that is wanted. For
+    /// peers.
+    pub fn staked(&mut self) -> Option<Version> {
+        if self.is_connected() {
+            return (!self.wanted.has_untold()).then(|| self.wanted.version());
+        }
+        self.wanted.tell_all();
+        let Version { epoch, number } = self.wanted.version();
+        // Before its first connection the link's life has no name yet: it will be a later one than this.
+        Some(Version { epoch: epoch.max(self.local.incarnation.wrapping_mul(LIFE)), number: number + 1 })
     }
 
     /// Something that we want was not told yet: the next version, or a later one, will have it.

@@ -10,7 +10,7 @@ const STATES: [(&str, PeerState); 3] =
 /// Name, help, and how to read it; a gauge that is `None` has no sample.
 type Gauge = (&'static str, &'static str, fn(&PeerStatus) -> Option<f64>);
 
-const GAUGES: [Gauge; 7] = [
+const GAUGES: [Gauge; 8] = [
     ("tombolo_peer_ready", "1 when a heartbeat crossed and came back, and both hold the same of each other.", |peer| {
         Some(f64::from(u8::from(peer.ready)))
     }),
@@ -22,6 +22,9 @@ const GAUGES: [Gauge; 7] = [
     }),
     ("tombolo_peer_filters_held", "Filters and shared subscriptions that the node told us of.", |peer| {
         Some(peer.filters_held as f64)
+    }),
+    ("tombolo_peer_sessions_claimed", "Persistent sessions that the node says it has.", |peer| {
+        Some(peer.sessions_claimed as f64)
     }),
     ("tombolo_peer_outbox_messages", "Messages that wait for the node.", |peer| Some(peer.outbox.messages as f64)),
     ("tombolo_peer_outbox_bytes", "Bytes of messages that wait for the node.", |peer| Some(peer.outbox.bytes as f64)),

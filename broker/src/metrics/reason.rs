@@ -71,6 +71,10 @@ reasons! {
         NodeRefused "node_refused" "Who came to the port of the cluster's nodes is none of them.",
         ServerBusy "server_busy" "Too many passwords waited to be verified.",
         MaxSessions "max_sessions" "The node had `maxSessions` sessions.",
+        TakenOver "taken_over" "A later connection used the same client id while this one waited for its session.",
+        HomeUnavailable "home_unavailable" "The session is at a node that can't be reached, or a node did not say in time whether it is there.",
+        MovesBusy "moves_busy" "The session moved a moment ago, or too many are moving.",
+        SessionTooLarge "session_too_large" "What the session has in flight is more than can move to another node.",
         Shutdown "shutdown" "The node is stopping.",
     }
 }

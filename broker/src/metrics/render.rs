@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_broker_api::{LinkState, LinkStatus, Status};
 
 use super::text::Text;
-use super::{Closed, Counters, Dropped, Events, Refused, peers};
+use super::{Closed, Counters, Dropped, Events, Refused, moves, peers};
 
 /// Renders everything; gauges of clients and links come from `status`, rates from `counters` and `events`.
 pub fn render(counters: &Counters, events: &Events, status: &Status) -> String {
@@ -17,6 +17,7 @@ pub fn render(counters: &Counters, events: &Events, status: &Status) -> String {
     listeners(&mut text, status);
     links(&mut text, &status.links);
     peers::render(&mut text, &status.peers);
+    moves::render(&mut text, &status.session_moves);
     text.finish()
 }
 

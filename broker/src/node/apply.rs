@@ -126,8 +126,10 @@ impl Applier {
                 peers[shard_of(node.as_bytes(), inboxes.len())].push(peer);
             }
         }
-        for (inbox, peers) in inboxes.iter().zip(peers) {
-            inbox.send(Control::Peers(peers));
+        let others: Arc<[Arc<str>]> =
+            prepared.cluster.iter().flat_map(|cluster| cluster.others.iter().cloned()).collect();
+        for (inbox, here) in inboxes.iter().zip(peers) {
+            inbox.send(Control::Peers { here, others: Arc::clone(&others) });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -20,6 +20,7 @@ use crate::config::{self, Loaded, Problems};
 use crate::link::{Local, SHARDS_MAX};
 use crate::metrics::Board;
 use crate::net::{ListenError, Prepared, run_dialler};
+use crate::peer::Directory;
 use crate::retained::{Limits, Retained, TOMBSTONES_MAX};
 use crate::router::Index;
 use crate::shard::{Inbox, Pressure, Settled, Shared, Tuning};
@@ -203,6 +204,8 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         pressure: Pressure::default(),
         settled: Settled::default(),
         stamps: StampClock::new(hash_of(&identity.cluster_id, &config.node_name)),
+        directory: RwLock::new(Directory::new(identity.incarnation)),
+        own_versions: 0.into(),
         clock: Clock::start(),
         local: Local {
             cluster_name: config.cluster_name.as_str().into(),

@@ -13,7 +13,8 @@ use crate::config::Watch;
 use crate::connection::Door;
 use crate::metrics;
 use crate::net::{Listener, Prepared};
-use crate::shard::{Control, Shared};
+use crate::peer::{Pending, Stats};
+use crate::shard::{Control, Report, Shared};
 
 /// A shard that does not report in this time is left out.
 const REPORT_MAX: Duration = Duration::from_secs(2);
@@ -101,19 +102,23 @@ impl Node {
         lock(&self.listeners).clear();
     }
 
-    async fn links(&self) -> (Vec<api::LinkStatus>, Vec<api::PeerStatus>) {
-        let (mut links, mut peers) = (Vec::new(), Vec::new());
+    /// What all shards say of links, of other nodes, and of sessions that move.
+    async fn reports(&self) -> Report {
+        let mut all = Report::default();
         for inbox in &self.shared.inboxes {
             let (answer, report) = oneshot::channel();
             inbox.send(Control::Report(answer));
             if let Ok(Ok(report)) = tokio::time::timeout(REPORT_MAX, report).await {
-                links.extend(report.links);
-                peers.extend(report.peers);
+                let Report { links, peers, moves: (pending, stats) } = report;
+                all.links.extend(links);
+                all.peers.extend(peers);
+                all.moves.0.add(&pending);
+                all.moves.1.add(&stats);
             }
         }
-        links.sort_by(|a, b| a.name.cmp(&b.name));
-        peers.sort_by(|a, b| a.node.cmp(&b.node));
-        (links, peers)
+        all.links.sort_by(|a, b| a.name.cmp(&b.name));
+        all.peers.sort_by(|a, b| a.node.cmp(&b.node));
+        all
     }
 
     fn listeners(&self, config: &api::Config) -> Vec<ListenerStatus> {
@@ -141,7 +146,7 @@ impl Node {
 
 impl Source for Node {
     async fn status(&self) -> Status {
-        let (links, peers) = self.links().await;
+        let Report { links, peers, moves } = self.reports().await;
         let counters = self.shared.board.total();
         let prepared = self.config.current.borrow().clone();
         let config = &prepared.loaded.config;
@@ -165,6 +170,7 @@ impl Source for Node {
             messages_dropped: counters.dropped_by_label(),
             links,
             peers,
+            session_moves: session_moves(&moves.0, &moves.1),
             evacuation: None,
         }
     }
@@ -190,6 +196,49 @@ impl Source for Node {
     async fn metrics(&self) -> String {
         let status = self.status().await;
         metrics::render(&self.shared.board.total(), &self.shared.board.events, &status)
+    }
+}
+
+/// Sessions that move, as status has them.
+fn session_moves(pending: &Pending, stats: &Stats) -> api::SessionMoves {
+    let Pending { lookups, moves, unsettled, records: _, unasked: divergent } = *pending;
+    let Stats {
+        taken,
+        given,
+        kept,
+        forwarded,
+        unavailable,
+        busy,
+        overtaken,
+        unasked,
+        discarded,
+        messages_dropped,
+        streams_lost,
+        abandoned,
+        holds_passed,
+        tombs_refused,
+        garbled,
+    } = *stats;
+    api::SessionMoves {
+        looked_up: lookups as u64,
+        moving: moves as u64,
+        unsettled: unsettled as u64,
+        divergent: divergent as u64,
+        taken,
+        given,
+        kept,
+        forwarded,
+        unavailable,
+        busy,
+        overtaken,
+        began_unasked: unasked,
+        discarded,
+        messages_dropped,
+        streams_lost,
+        abandoned,
+        holds_passed,
+        tombs_refused,
+        garbled,
     }
 }
 

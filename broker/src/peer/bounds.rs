@@ -48,12 +48,13 @@ pub const HELD_MAX: usize = 1_024;
 /// Bytes of them; at the bound the same.
 pub const HELD_BYTES_MAX: usize = 1 << 20;
 
-/// A session stays so long where it moved to.
-const DWELL_MIN: u32 = 1_000;
-/// At most so long, doubled with each move.
-const DWELL_MAX: u32 = 30_000;
+/// A session stays so long where it moved to, in milliseconds.
+const DWELL_MIN: u32 = 50;
+/// At most so long, doubled with each move. Below the time of a look-up: a device that is sent from node to node waits, and
+/// is not refused; two that use one client id take it from each other once in that time.
+const DWELL_MAX: u32 = 1_000;
 /// After this time without a move the doubling begins anew.
-pub const DWELL_FORGET: Millis = Millis(60_000);
+pub const DWELL_FORGET: Millis = Millis(10_000);
 
 /// Bytes of the entries of one [`super::control::Forward`], if it has more than one.
 pub const FORWARD_BYTES_MAX: usize = 48 * 1024;

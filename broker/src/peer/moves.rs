@@ -58,6 +58,20 @@ pub struct Pending {
     pub unasked: usize,
 }
 
+// === impl Pending ===
+
+impl Pending {
+    /// The same with another shard's added.
+    pub fn add(&mut self, other: &Self) {
+        let Self { lookups, moves, unsettled, records, unasked } = other;
+        self.lookups += lookups;
+        self.moves += moves;
+        self.unsettled += unsettled;
+        self.records += records;
+        self.unasked += unasked;
+    }
+}
+
 // === impl Moves ===
 
 impl Moves {

@@ -148,11 +148,11 @@ mod tests {
                 for receiver in &route.receivers {
                     let own = peers.remove(&receiver.key()).unwrap_or_default();
                     prop_assert!(choices.shares_of(*receiver).iter().eq(&own));
-                    prop_assert!(!receiver.flags.shares_only());
+                    prop_assert!(!receiver.flags.as_member());
                 }
                 for (receiver, ids) in choices.others() {
                     if receiver.flags.kind() == Kind::Peer {
-                        prop_assert!(receiver.flags.shares_only());
+                        prop_assert!(receiver.flags.as_member());
                         let expected = peers.remove(&receiver.key());
                         prop_assert!(expected.is_some_and(|expected| expected.iter().eq(ids)), "a peer stands once");
                     } else {

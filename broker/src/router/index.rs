@@ -115,7 +115,7 @@ impl Index {
         if share.is_empty() {
             return self.drop_share(receiver, &share.group, &share.filter);
         }
-        let flags = receiver.flags.with_shares_only(true).with_ids(share.number != 0);
+        let flags = receiver.flags.with_as_member(true).with_ids(share.number != 0);
         let receiver = Receiver { flags, ..receiver };
         let tally = Tally { online: share.online, offline: share.offline };
         let member = Member::node(receiver, share.number, tally, presence);

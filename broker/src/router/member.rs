@@ -84,6 +84,7 @@ impl Member {
     /// A session; one that comes without a flag is always there.
     pub(super) fn session(receiver: Receiver, id: u32, presence: Option<Presence>) -> Self {
         let standing = presence.map_or(Standing::Always, Standing::Session);
+        let receiver = Receiver { flags: receiver.flags.with_as_member(true), ..receiver };
         Self { receiver, id, counted_online: false, standing }
     }
 

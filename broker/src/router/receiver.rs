@@ -31,7 +31,7 @@ pub struct Receiver {
 /// Options of a subscription and the kind of its receiver, in one byte.
 ///
 /// Bits 0 and 1: QoS; 2: No Local; 3: Retain As Published; 4: has Subscription Identifiers; 5 and 6: [`Kind`];
-/// 7: shares only.
+/// 7: as a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiverFlags(u8);
 
@@ -41,7 +41,7 @@ const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
 const HAS_IDS: u8 = 0b0001_0000;
 const KIND_AT: u8 = 5;
 const KIND: u8 = 0b11 << KIND_AT;
-const SHARES_ONLY: u8 = 0b1000_0000;
+const AS_MEMBER: u8 = 0b1000_0000;
 
 // === impl Receiver ===
 
@@ -88,11 +88,11 @@ impl ReceiverFlags {
         self.with(HAS_IDS, on)
     }
 
-    /// The same, telling whether a message goes to members of groups behind the receiver and to nobody else there. The
-    /// index sets this itself, for peers as members of groups.
+    /// The same, telling whether the receiver gets a message as the member of a group that was chosen: a session in the
+    /// place of others, a peer for members of groups behind it and for nobody else there. The index sets this itself.
     #[must_use]
-    pub fn with_shares_only(self, on: bool) -> Self {
-        self.with(SHARES_ONLY, on)
+    pub fn with_as_member(self, on: bool) -> Self {
+        self.with(AS_MEMBER, on)
     }
 
     /// The highest QoS at which the receiver takes the message, 0 to 2.
@@ -115,9 +115,9 @@ impl ReceiverFlags {
         self.0 & HAS_IDS != 0
     }
 
-    /// Whether the message is for members of groups behind the receiver alone, a peer.
-    pub fn shares_only(self) -> bool {
-        self.0 & SHARES_ONLY != 0
+    /// Whether the receiver gets the message as the member of a group that was chosen, and nobody in its place.
+    pub fn as_member(self) -> bool {
+        self.0 & AS_MEMBER != 0
     }
 
     /// What stands behind the receiver.
@@ -164,10 +164,10 @@ mod tests {
                         .with_no_local(on(1))
                         .with_retain_as_published(on(2))
                         .with_ids(on(4))
-                        .with_shares_only(on(8));
+                        .with_as_member(on(8));
                     assert_eq!((flags.kind(), flags.qos()), (kind, qos));
                     assert_eq!((flags.no_local(), flags.retain_as_published(), flags.has_ids()), (on(1), on(2), on(4)));
-                    assert_eq!(flags.shares_only(), on(8));
+                    assert_eq!(flags.as_member(), on(8));
                 }
             }
         }

@@ -4,10 +4,15 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 
+use std::net::SocketAddr;
+
 use super::Shard;
 use super::control::{Attach, Tuning};
-use super::row::{Client, Connection, Role, Row, Will};
+use super::guard::ConnectionGuard;
+use super::parked;
+use super::row::{Client, Connection, Custody, Role, Row, Will};
 use crate::auth::Identity;
+use crate::clock::{self, Stamp};
 use crate::codec::connack::{self, Connack};
 use crate::codec::connect::{self, Connect};
 use crate::codec::publish::{self, Parts};
@@ -16,6 +21,25 @@ use crate::message::Message;
 use crate::metrics::{Closed, Refused};
 use crate::router::{Receiver, ReceiverFlags};
 use crate::store::Change;
+use crate::transport::Transport;
+
+/// A client's connection at the shard of its session.
+pub struct Arrival {
+    /// The byte stream.
+    pub transport: Transport,
+    /// Its CONNECT, accepted.
+    pub connect: Connect,
+    /// The client id was assigned by us.
+    pub assigned: bool,
+    /// Bytes that came behind CONNECT.
+    pub leftover: Vec<u8>,
+    /// Who it proved to be.
+    pub identity: Identity,
+    /// Its place at the listener.
+    pub guard: ConnectionGuard,
+    /// The other end.
+    pub peer: SocketAddr,
+}
 
 // === impl Shard ===
 
@@ -30,18 +54,28 @@ impl Shard {
                 return;
             }
         };
-        let now = self.core.now;
-        let existing = self.find(&connect.client_id);
+        let arrival = Arrival { transport, connect, assigned, leftover, identity, guard, peer };
+        let stamp = self.shared.stamps.now(clock::unix_micros());
+        if assigned {
+            // Nobody else can have a session of this name.
+            self.meet(arrival, stamp);
+        } else {
+            self.arrive(arrival, stamp);
+        }
+    }
+
+    /// A connection meets its session, which is here or nowhere.
+    pub(super) fn meet(&mut self, arrival: Arrival, stamp: Stamp) {
+        let existing = self.find(&arrival.connect.client_id);
         if existing.is_none() && !self.may_begin_session() {
             self.shared.board.events.refuse(Refused::MaxSessions);
-            let mut out = Vec::new();
-            connack::encode(&mut out, connect.version, &Connack::refusal(Reason::QuotaExceeded));
-            super::linger::answer_and_close(transport, out, guard);
-            return;
+            return parked::answer(arrival, Reason::QuotaExceeded);
         }
+        let Arrival { transport, connect, assigned, leftover, identity, guard, peer } = arrival;
+        let now = self.core.now;
         let (slot, session_present) = match existing {
-            Some(slot) => self.take_over(slot, &connect, &identity),
-            None => (self.new_session(&connect, &identity), false),
+            Some(slot) => self.take_over(slot, &connect, &identity, stamp),
+            None => (self.new_session(&connect, &identity, stamp), false),
         };
         let waker = self.ready.waker(slot);
         let core = &mut self.core;
@@ -55,6 +89,7 @@ impl Shard {
         row.paused = false;
         row.last_route = None;
         client.identity = identity;
+        client.connected = stamp;
         renew(client, &connect, &core.tuning);
         if client.presence.is_some() {
             let me = Receiver { slot, epoch: row.epoch, shard: core.shard, flags: ReceiverFlags::default() };
@@ -71,7 +106,9 @@ impl Shard {
         core.counters.connections += 1;
         core.counters.connected[usize::from(connect.version == Version::V5)] += 1;
         tracing::debug!(client = %client.id, %peer, session_present, "A client has connected.");
-        let answer = accepted(client, &connect, session_present, assigned, &core.tuning);
+        self.note_claim(slot);
+        let Some(client) = self.core.rows.get(slot as usize).and_then(Row::client) else { return };
+        let answer = accepted(client, &connect, session_present, assigned, &self.core.tuning);
         self.append(slot, |out| connack::encode(out, connect.version, &answer));
         if session_present {
             self.core.begin_resend(slot);
@@ -83,7 +120,7 @@ impl Shard {
     }
 
     /// The row of a client id.
-    fn find(&self, client_id: &str) -> Option<u32> {
+    pub(super) fn find(&self, client_id: &str) -> Option<u32> {
         let hash = self.ids_hasher.hash_one(client_id);
         let rows = &self.core.rows;
         self.by_id
@@ -98,50 +135,67 @@ impl Shard {
         self.shared.sessions.load(Ordering::Acquire) < u64::from(self.core.tuning.mqtt.max_sessions)
     }
 
-    fn new_session(&mut self, connect: &Connect, identity: &Identity) -> u32 {
-        let client = Client::new(connect.client_id.as_str().into(), identity.clone());
-        let hash = self.ids_hasher.hash_one(&*client.id);
-        let epoch = self.next_epoch();
-        let slot =
-            self.core.rows.insert(Row::new(epoch, connect.version, Role::Client(Box::new(client)), self.core.now));
+    fn new_session(&mut self, connect: &Connect, identity: &Identity, stamp: Stamp) -> u32 {
+        self.count_session(1);
+        self.insert_row(&connect.client_id, connect.version, identity.clone(), stamp)
+    }
+
+    /// One session of this node more, or less.
+    pub(super) fn count_session(&mut self, change: i64) {
+        let sessions = &mut self.core.counters.sessions;
+        *sessions = sessions.saturating_add_signed(change);
+        if change > 0 {
+            self.shared.sessions.fetch_add(change.unsigned_abs(), Ordering::AcqRel);
+        } else {
+            self.shared.sessions.fetch_sub(change.unsigned_abs(), Ordering::AcqRel);
+        }
+    }
+
+    /// Puts the row of a session without connection into the table.
+    pub(super) fn insert_row(&mut self, id: &str, version: Version, identity: Identity, epoch: Stamp) -> u32 {
+        let client = Client::new(id.into(), identity, epoch);
+        let hash = self.ids_hasher.hash_one(id);
+        let row = Row::new(self.next_epoch(), version, Role::Client(Box::new(client)), self.core.now);
+        let slot = self.core.rows.insert(row);
         let (slot, rows, hasher) = (slot as u32, &self.core.rows, &self.ids_hasher);
         self.by_id.insert_unique(hash, slot, |slot| {
             hasher.hash_one(rows.get(*slot as usize).and_then(Row::client).map_or("", |client| &client.id))
         });
-        self.core.counters.sessions += 1;
-        self.shared.sessions.fetch_add(1, Ordering::AcqRel);
         slot
     }
 
     /// A session of this client id exists: its connection, if any, is closed, and the session goes on or ends.
-    fn take_over(&mut self, slot: u32, connect: &Connect, identity: &Identity) -> (u32, bool) {
-        let online = self.core.rows.get(slot as usize).is_some_and(|row| row.connection.is_some());
+    fn take_over(&mut self, slot: u32, connect: &Connect, identity: &Identity, stamp: Stamp) -> (u32, bool) {
+        const TAKEN_OVER: &str = "a newer connection uses the client id";
+        let Some(row) = self.core.rows.get_mut(slot as usize) else {
+            return (self.new_session(connect, identity, stamp), false);
+        };
+        let online = row.connection.is_some();
+        if connect.clean_start || online && !row.client().is_some_and(Client::is_persistent) {
+            self.replace_session(slot, TAKEN_OVER);
+            return (self.new_session(connect, identity, stamp), false);
+        }
         if online {
             // A will with a delay is cancelled when the session goes on [MQTT-3.1.3-9].
-            let delayed = |client: &Client| client.will.as_ref().is_some_and(|will| will.delay > 0);
-            if let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut)
-                && !connect.clean_start
-                && client.is_persistent()
-                && delayed(client)
-            {
-                client.will = None;
+            if let Some(client) = row.client_mut() {
+                client.will.take_if(|will| will.delay > 0);
             }
-            self.disconnect(
-                slot,
-                Closed::SessionTakenOver,
-                Reason::SessionTakenOver,
-                "a newer connection uses the client id",
-            );
-        }
-        // A session that ended with its connection is gone by now.
-        if self.find(&connect.client_id) != Some(slot) {
-            return (self.new_session(connect, identity), false);
-        }
-        if connect.clean_start {
-            self.end_session(slot);
-            return (self.new_session(connect, identity), false);
+            self.disconnect(slot, Closed::SessionTakenOver, Reason::SessionTakenOver, TAKEN_OVER);
         }
         (slot, true)
+    }
+
+    /// Ends a session in favour of a new one of the same client id, here or elsewhere: its connection is told why, its will
+    /// is published.
+    pub(super) fn replace_session(&mut self, slot: u32, why: &str) {
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
+        row.custody = Custody::Replaced;
+        let epoch = row.epoch;
+        self.disconnect(slot, Closed::SessionTakenOver, Reason::SessionTakenOver, why);
+        // One that ended with its connection is gone by now.
+        if self.core.rows.get(slot as usize).is_some_and(|row| row.epoch == epoch) {
+            self.end_session(slot);
+        }
     }
 }
 
@@ -149,7 +203,7 @@ impl Shard {
 
 impl Client {
     /// A session that begins; `renew` fills in what CONNECT says.
-    fn new(id: Box<str>, identity: Identity) -> Self {
+    fn new(id: Box<str>, identity: Identity, epoch: Stamp) -> Self {
         Self {
             id,
             identity,
@@ -164,6 +218,8 @@ impl Client {
             presence: None,
             will_at: None,
             ends_at: None,
+            epoch,
+            connected: epoch,
         }
     }
 }

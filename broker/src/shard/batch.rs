@@ -3,6 +3,9 @@
 //! The publishing shard has routed already (and chosen members of shared subscriptions); the receiving shard only
 //! appends to outputs. Nothing in a batch is counted or shared between cores.
 
+use std::sync::Arc;
+
+use super::news::News;
 use super::publication::Publication;
 use crate::clock::{Millis, Stamp};
 use crate::codec::Qos;
@@ -20,7 +23,21 @@ pub struct Batch {
     messages: Vec<Entry>,
     /// Stamps of messages that were retained: index of the message, stamp.
     stamps: Vec<(u32, Stamp)>,
-    marks: Vec<MarkAt>,
+    /// Where messages came from, each true from the message of this index on.
+    lanes: Vec<(u32, Lane)>,
+    notes: Vec<NoteAt>,
+}
+
+/// The other node that let a message enter the cluster, and the shard there that routed it; none: this node.
+type Lane = Option<(Arc<str>, u8)>;
+
+/// What stands between messages and is true of those behind it.
+#[derive(Debug)]
+pub enum Note {
+    /// What the shard routed behind it is routed by this version, which its links' lanes must say.
+    Mark(Mark),
+    /// What sessions that move must know, at this place of the lane.
+    News(News),
 }
 
 struct Entry {
@@ -33,9 +50,9 @@ struct Entry {
     expires_at: Option<Millis>,
 }
 
-struct MarkAt {
+struct NoteAt {
     before: u32,
-    mark: Mark,
+    note: Note,
 }
 
 /// One message of a batch.
@@ -56,14 +73,16 @@ pub struct Item<'a> {
     pub expires_at: Option<Millis>,
     /// Since when it is the retained message of its topic.
     pub stamp: Option<Stamp>,
+    /// The other node that let it enter, and the shard there that routed it; none: this node did.
+    pub lane: Option<(&'a Arc<str>, u8)>,
 }
 
 /// What stands next in a batch.
 pub enum Step<'a> {
     /// A message.
     Message(Item<'a>),
-    /// A mark: what the shard routed behind it is routed by this version, which its links' lanes must say.
-    Mark(&'a Mark),
+    /// A note.
+    Note(&'a Note),
 }
 
 // === impl Batch ===
@@ -73,6 +92,10 @@ impl Batch {
     pub fn begin(&mut self, publication: &Publication<'_>) {
         if let Some(stamp) = publication.passage.stamp {
             self.stamps.push((self.messages.len() as u32, stamp));
+        }
+        let (lane, before) = (publication.passage.lane, self.lanes.last().and_then(|(_, lane)| lane.as_ref()));
+        if lane != before.map(|(node, shard)| (node, *shard)) {
+            self.lanes.push((self.messages.len() as u32, lane.map(|(node, shard)| (Arc::clone(node), shard))));
         }
         self.bytes.extend_from_slice(publication.frame);
         let frame_end = self.bytes.len() as u32;
@@ -100,14 +123,14 @@ impl Batch {
         entry.ids_end = self.ids.len() as u32;
     }
 
-    /// Appends a mark behind all messages so far.
-    pub fn mark(&mut self, mark: Mark) {
-        self.marks.push(MarkAt { before: self.messages.len() as u32, mark });
+    /// Appends a note behind all messages so far.
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(NoteAt { before: self.messages.len() as u32, note });
     }
 
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.marks.is_empty()
+        self.messages.is_empty() && self.notes.is_empty()
     }
 
     /// Bytes that it holds, for the bound of a lane.
@@ -126,20 +149,23 @@ impl Batch {
         self.ids.clear();
         self.messages.clear();
         self.stamps.clear();
-        self.marks.clear();
+        self.lanes.clear();
+        self.notes.clear();
     }
 
     /// All that is in it, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
         let mut message = 0;
-        let mut mark = 0;
+        let mut note = 0;
         let mut stamps = self.stamps.iter().peekable();
+        let mut lanes = self.lanes.iter().peekable();
+        let mut lane = None;
         std::iter::from_fn(move || {
-            if let Some(at) = self.marks.get(mark)
+            if let Some(at) = self.notes.get(note)
                 && at.before as usize <= message
             {
-                mark += 1;
-                return Some(Step::Mark(&at.mark));
+                note += 1;
+                return Some(Step::Note(&at.note));
             }
             let entry = self.messages.get(message)?;
             let (frame_at, receivers_at, ids_at) = match message {
@@ -150,6 +176,9 @@ impl Batch {
                 }
             };
             let stamp = stamps.next_if(|(index, _)| *index as usize == message).map(|(_, stamp)| *stamp);
+            if let Some((_, from)) = lanes.next_if(|(index, _)| *index as usize == message) {
+                lane = from.as_ref().map(|(node, shard)| (node, *shard));
+            }
             message += 1;
             Some(Step::Message(Item {
                 frame: &self.bytes[frame_at..entry.frame_end as usize],
@@ -160,6 +189,7 @@ impl Batch {
                 ids: &self.ids[ids_at..entry.ids_end as usize],
                 expires_at: entry.expires_at,
                 stamp,
+                lane,
             }))
         })
     }

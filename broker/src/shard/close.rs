@@ -1,7 +1,6 @@
 //! The end of a connection, of its will, and of a session.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 
 use super::Shard;
@@ -9,7 +8,7 @@ use super::linger;
 use super::output::Flushed;
 use super::publication::Publication;
 use super::route::Routed;
-use super::row::{Client, Role, Row, Will};
+use super::row::{Client, Custody, Role, Row, Will};
 use crate::clock::Millis;
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::{Reason, Version};
@@ -106,6 +105,8 @@ impl Shard {
             return;
         }
         client.ends_at = (client.expiry != u32::MAX).then(|| now + Millis(u64::from(client.expiry) * 1000));
+        self.note_claim(slot);
+        let Some(client) = self.core.rows.get_mut(slot as usize).and_then(Row::client_mut) else { return };
         match &client.will {
             Some(will) if will.delay == 0 => self.publish_will(slot),
             Some(will) => {
@@ -122,26 +123,37 @@ impl Shard {
     pub(super) fn end_session(&mut self, slot: u32) {
         self.publish_will(slot);
         self.bequeath(slot);
-        let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
-        self.timers.remove(&row, slot);
-        let core = &mut self.core;
+        self.count_session(-1);
+        let Some(row) = self.remove_row(slot) else { return };
         let Role::Client(client) = row.role else { return };
-        let receiver = Receiver { slot, epoch: row.epoch, shard: core.shard, flags: ReceiverFlags::default() };
-        self.shared.index.unsubscribe_all(client.subscriptions.keys(), receiver);
-        core.counters.subscriptions -= client.subscriptions.len() as u64;
-        core.counters.sessions -= 1;
-        self.shared.sessions.fetch_sub(1, Ordering::AcqRel);
         if let Some(flow) = &row.flow {
-            core.counters.dropped[Dropped::SessionEnded as usize] += flow.queue.len() as u64;
+            self.core.counters.dropped[Dropped::SessionEnded as usize] += flow.queue.len() as u64;
         }
-        core.store.write(Change::Ended { client_id: &client.id });
+        self.core.store.write(Change::Ended { client_id: &client.id });
+        if row.custody == Custody::Own {
+            self.with_moves(|moves, out, now| moves.ended(out, &client.id, client.connected, now));
+        }
+    }
+
+    /// Takes the row of a client's session out of the table, and its subscriptions out of the index.
+    pub(super) fn remove_row(&mut self, slot: u32) -> Option<Row> {
+        let row = self.core.rows.try_remove(slot as usize)?;
+        self.timers.remove(&row, slot);
+        let client = row.client()?;
+        let receiver = Receiver { slot, epoch: row.epoch, shard: self.core.shard, flags: ReceiverFlags::default() };
+        self.shared.index.unsubscribe_all(client.subscriptions.keys(), receiver);
+        self.core.counters.subscriptions -= client.subscriptions.len() as u64;
         let hash = self.ids_hasher.hash_one(&*client.id);
         if let Ok(entry) = self.by_id.find_entry(hash, |found| *found == slot) {
             entry.remove();
         }
+        if let Some(claims) = &mut self.claims {
+            claims.set(&client.id, false);
+        }
         if !client.subscriptions.is_empty() {
             self.tell_links();
         }
+        Some(row)
     }
 
     /// Publishes the will of a row, if it has one, and schedules what remains.

@@ -9,7 +9,8 @@ use tombolo_broker_api as api;
 use super::guard::ConnectionGuard;
 use crate::auth::Identity;
 use crate::codec::connect::Connect;
-use crate::link::Mark;
+use crate::link::{Mark, Version};
+use crate::peer::{Pending, Stats};
 use crate::router::Receiver;
 use crate::transport::{Detached, Transport};
 
@@ -41,12 +42,40 @@ pub enum Control {
     Tuning(Arc<Tuning>),
     /// All links of the new configuration that live on this shard.
     Links(Vec<api::Link>),
-    /// The other nodes of the new configuration whose rows live on this shard.
-    Peers(Vec<Peer>),
+    /// The other nodes of the new configuration.
+    Peers {
+        /// Those whose rows live on this shard.
+        here: Vec<Peer>,
+        /// All of them.
+        others: Arc<[Arc<str>]>,
+    },
     /// The row of another node was made: it is told what is retained.
     PeerMade(Receiver),
     /// The row of another node is gone.
     PeerGone(Receiver),
+    /// Send a control payload to another node, whose row lives on this shard.
+    Say {
+        /// The node.
+        node: Arc<str>,
+        /// The payload.
+        payload: Box<[u8]>,
+    },
+    /// Another node sent a control payload that is for this shard.
+    Said {
+        /// The node.
+        node: Arc<str>,
+        /// The payload.
+        payload: Box<[u8]>,
+    },
+    /// Tell the nodes whose rows live on this shard a version of what is wanted here, and say which.
+    Stake(Stake),
+    /// The answer of one shard to a stake.
+    Staked {
+        /// Which one.
+        token: u64,
+        /// The version that each of the nodes is told.
+        versions: Vec<(Arc<str>, Version)>,
+    },
     /// Close the connections of users that are gone or changed.
     DropUsers(Arc<Stays>),
     /// Answer with what you have.
@@ -116,6 +145,15 @@ pub struct Peer {
     pub dials: bool,
 }
 
+/// "Tell every node a version that contains what the index holds now, and answer with it."
+#[derive(Clone, Copy, Debug)]
+pub struct Stake {
+    /// The shard that asks.
+    pub shard: u8,
+    /// What it knows the answer by.
+    pub token: u64,
+}
+
 /// A byte stream, still on its runtime or between two.
 pub enum Stream {
     /// It was made on the runtime of the shard that gets it.
@@ -140,6 +178,8 @@ pub struct Report {
     pub links: Vec<api::LinkStatus>,
     /// Other nodes whose rows it has.
     pub peers: Vec<api::PeerStatus>,
+    /// Its sessions that move: what is under way, and what was.
+    pub moves: (Pending, Stats),
 }
 
 // === impl LinkKey ===

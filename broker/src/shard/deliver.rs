@@ -7,6 +7,7 @@ use slab::Slab;
 use super::Shared;
 use super::batch::Batch;
 use super::control::Tuning;
+use super::news::{Offered, Told};
 use super::output::{FLUSH_AT, Output, Pool};
 use super::publication::{Form, Publication, Scratch};
 use super::row::{Client, Replay, Role, Row};
@@ -39,6 +40,8 @@ pub struct Core {
     pub searching: Vec<u32>,
     /// Links that were given messages this turn, each once.
     pub dirty_links: Vec<u32>,
+    /// What sessions that move must know, in order.
+    pub told: Vec<Told>,
     /// Output buffers.
     pub pool: Pool,
     /// What goes to each other shard.
@@ -74,9 +77,11 @@ impl Core {
     }
 
     fn deliver_to_client(&mut self, slot: u32, flags: ReceiverFlags, ids: &[u32], publication: &mut Publication<'_>) {
-        let Self { rows, dirty, pool, counters, tuning, scratch, store, now, .. } = self;
+        let Self { rows, dirty, pool, counters, tuning, scratch, store, now, told, .. } = self;
         let Some(row) = rows.get_mut(slot as usize) else { return };
         let Row {
+            epoch,
+            watched,
             output,
             flow,
             role: Role::Client(client),
@@ -129,6 +134,13 @@ impl Core {
                 }
                 return;
             }
+        }
+        if *watched && qos != Qos::AtMostOnce {
+            let delivery = delivery(publication, ids, qos, retain);
+            let (lane, shard) = (publication.passage.lane, publication.shard);
+            let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
+            told.push(Told::Offered(Offered { slot, epoch: *epoch, node, shard, delivery, shared: flags.as_member() }));
+            return;
         }
         let flow = flow.get_or_insert_default();
         let direct = online

@@ -52,8 +52,9 @@ impl Shard {
     pub(super) fn take_said(&mut self, slot: u32) {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         for payload in std::mem::take(&mut peer.said) {
-            // What begins otherwise is of a newer version.
-            if payload.starts_with(&[level::PREFIX]) {
+            if !payload.starts_with(&[level::PREFIX]) {
+                self.pass_said(slot, payload);
+            } else {
                 self.with_leveller(slot, |leveller, out| {
                     let (shared, now) = (Arc::clone(&out.shard.shared), out.shard.core.now);
                     leveller.received(out, &payload, &shared.retained, now);

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tombolo_broker_api as api;
 
+use super::batch::Note;
 use super::deliver::Core;
 use super::link_outlet::LinkOutlet;
+use super::news::{News, Told};
 use super::peer::PeerRow;
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::link::backoff::Dialling;
-use crate::link::{Aside, Conn, Forward, Link, Mark};
+use crate::link::{Aside, Conn, Forward, Link, Local, Mark};
 use crate::router::{Audience, Interest, Kind, Receiver, ReceiverFlags};
 
 /// Time between two ticks of a link.
@@ -130,7 +132,7 @@ impl Core {
         // A link that is acting is delivering what its own remote sent, which does not go back there.
         let Some(link) = &mut row.link else { return };
         let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
-        let aside = Aside { stamp: passage.stamp, shares, shares_only: receiver.flags.shares_only() };
+        let aside = Aside { stamp: passage.stamp, shares, shares_only: receiver.flags.as_member() };
         link.forward(&Forward { frame, layout, qos, path, shard, aside }, now);
         self.mark_link_dirty(slot);
     }
@@ -271,7 +273,8 @@ impl Shard {
                 break;
             }
         }
-        if self.interest_changed || !self.core.dirty_links.is_empty() {
+        self.answer_stakes();
+        if self.interest_changed || !self.core.dirty_links.is_empty() || !self.core.told.is_empty() {
             // What the links did has given them more to do.
             self.ready.nudge();
         }
@@ -314,15 +317,20 @@ impl Shard {
         let own = self.core.shard;
         let shards = self.shared.shards_with_links.load(std::sync::atomic::Ordering::Acquire);
         for (to, batch) in self.core.outboxes.iter_mut().enumerate() {
-            if to != usize::from(own) && shards & 1 << to != 0 {
-                batch.mark(mark.clone());
+            if to != usize::from(own) && (shards & 1 << to != 0 || !self.peers.is_empty()) {
+                batch.note(Note::Mark(mark.clone()));
             }
         }
         self.mark_own_links(own, mark);
     }
 
-    /// A mark of a shard for the lanes of this one.
+    /// A mark of a shard for the lanes of this one, and for sessions that move.
     pub(super) fn mark_own_links(&mut self, from: u8, mark: &Mark) {
+        let Local { cluster_id, node, .. } = &self.shared.local;
+        if mark.cluster == *cluster_id {
+            let (origin, about, version) = (Arc::clone(node), Arc::clone(&mark.node), mark.version);
+            self.core.told.push(Told::News(News::Mark { origin, shard: from, about, version }));
+        }
         for at in 0..self.links.len() {
             let slot = self.links[at];
             self.with_link(slot, |link, _| link.marked(from, mark));
@@ -334,6 +342,9 @@ impl Shard {
         for at in 0..self.links.len() {
             let slot = self.links[at];
             self.with_link(slot, |link, out| link.announce(out));
+        }
+        if let Some(mark) = self.own_mark.clone() {
+            self.mark_lanes(&mark);
         }
     }
 

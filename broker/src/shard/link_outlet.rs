@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::control::Control;
 use super::link::{LinkConn, Target};
+use super::news::News;
 use super::publication::{Passage, Publication};
 use super::row::{Role, Row};
 use crate::clock::{self, Millis};
@@ -85,7 +86,8 @@ impl Outlet for LinkOutlet<'_> {
         let mut publication = Publication::new(message.frame, message.layout, message.path, expires_at);
         publication.qos = message.qos;
         let Aside { stamp, shares, shares_only } = message.aside;
-        publication.passage = Passage { from_peer: message.from_peer, stamp, shares, shares_only };
+        let lane = message.from_peer.then_some((message.node, message.shard));
+        publication.passage = Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only };
         if let Some(stamp) = stamp {
             // What happens here from now on happens later.
             self.shard.shared.stamps.merge(stamp, clock::unix_micros());
@@ -121,6 +123,13 @@ impl Outlet for LinkOutlet<'_> {
 
     fn control(&mut self, _node: &Arc<str>, payload: &[u8]) {
         self.shard.hear_peer(self.slot, payload);
+    }
+
+    fn passed(&mut self, node: &Arc<str>, shard: u8, mark: &Mark) {
+        if mark.cluster == self.shard.shared.local.cluster_id {
+            let (about, version) = (Arc::clone(&mark.node), mark.version);
+            self.shard.spread(&News::Mark { origin: Arc::clone(node), shard, about, version });
+        }
     }
 
     fn sync(&mut self, _token: u64) -> bool {

@@ -17,8 +17,12 @@ mod link;
 mod link_config;
 mod link_outlet;
 mod link_packet;
+mod moves;
+mod moves_outlet;
+mod news;
 mod output;
 mod packet;
+mod parked;
 mod peer;
 mod pressure;
 mod publication;
@@ -30,13 +34,15 @@ mod retain;
 mod route;
 mod row;
 mod settled;
+mod stake;
 mod subscribe;
 mod timers;
 mod turn;
 mod write;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
@@ -55,14 +61,17 @@ pub use turn::serve;
 use crate::clock::{Clock, Millis, StampClock};
 use crate::link::{Local, Mark};
 use crate::metrics::{Board, Counters};
+use crate::peer::{Claims, Directory, Moves};
 use crate::retained::Retained;
 use crate::router::{Cache, Choices, Index, Receiver};
 use crate::store::Store;
+use attach::Arrival;
 use batch::Batch;
 use deliver::Core;
 use output::Pool;
 use publication::Scratch;
 use settled::WaitingList;
+use stake::{Asked, StakeHere};
 use timers::Timers;
 
 /// What all shards of a node share.
@@ -85,6 +94,10 @@ pub struct Shared {
     pub settled: Settled,
     /// The order of what happens in the cluster.
     pub stamps: StampClock,
+    /// Which persistent sessions other nodes say that they have.
+    pub directory: RwLock<Directory>,
+    /// Versions of what is wanted here that this node counted for itself.
+    pub own_versions: AtomicU64,
     /// The clock of the node.
     pub clock: Clock,
     /// Who we are to other clusters.
@@ -108,6 +121,20 @@ pub struct Shard {
     peers: Vec<Receiver>,
     /// SUBACKs that wait for other nodes.
     waiting: WaitingList,
+    /// The other nodes of the configuration.
+    nodes: Vec<Arc<str>>,
+    /// Sessions that move; taken out while they do.
+    moves: Option<Box<Moves>>,
+    /// Which persistent sessions are here, as other nodes are told; none while this node is alone.
+    claims: Option<Box<Claims>>,
+    /// CONNECTs that wait until it is known where their session is, by client id. As many as there are look-ups.
+    parked: HashMap<Box<str>, Arrival>,
+    /// The newest version of what this node wants that this shard marked.
+    own_mark: Option<Mark>,
+    /// Stakes that nodes of this shard were given.
+    stakes: Vec<StakeHere>,
+    /// Stakes that this shard asked for.
+    asked: Asked,
     /// Members of shared subscriptions that get the message under way.
     choices: Choices,
     timers: Timers,
@@ -148,6 +175,21 @@ pub fn shard_of(key: &[u8], shards: usize) -> usize {
     (hash >> 32) as usize % shards
 }
 
+// === impl Shared ===
+
+impl Shared {
+    /// Which persistent sessions other nodes say that they have.
+    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to change it.
+    fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        // A message is read as a whole before anything of it is taken.
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 // === impl Shard ===
 
 impl Shard {
@@ -162,6 +204,8 @@ impl Shard {
         farewells: mpsc::Sender<()>,
     ) -> Self {
         let shards = shared.inboxes.len();
+        let (me, life) = (Arc::clone(&shared.local.node), shared.local.incarnation);
+        let moves = Box::new(Moves::new(me, life, shared.local.shards, moves::settings(&tuning)));
         let core = Core {
             shard: number,
             now: shared.clock.now(),
@@ -169,6 +213,7 @@ impl Shard {
             dirty: Vec::new(),
             searching: Vec::new(),
             dirty_links: Vec::new(),
+            told: Vec::new(),
             pool: Pool::default(),
             outboxes: (0..shards).map(|_| Batch::default()).collect(),
             counters: Counters::default(),
@@ -187,6 +232,13 @@ impl Shard {
             links: Vec::new(),
             peers: Vec::new(),
             waiting: WaitingList::new(),
+            nodes: Vec::new(),
+            moves: Some(moves),
+            claims: None,
+            parked: HashMap::new(),
+            own_mark: None,
+            stakes: Vec::new(),
+            asked: Asked::new(),
             choices: Choices::default(),
             timers: Timers::default(),
             buffer: vec![0; read::READ_MAX],

@@ -9,6 +9,7 @@ use tombolo_broker_api as api;
 use super::control::Peer;
 use super::link::{Dial, LinkRow, Target};
 use super::link_config::wanted;
+use super::news::News;
 use super::settled::{Cursors, Settled};
 use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
@@ -37,6 +38,8 @@ pub struct PeerRow {
     pub presence: Presence,
     /// It is connected, as was last told.
     connected: bool,
+    /// In which life it is connected, and with how many shards, as sessions that move were told.
+    life: Option<(u64, u8)>,
     /// Since when it is not.
     lost: Millis,
     /// It was silent for `suspendAfter`.
@@ -101,6 +104,7 @@ impl Shard {
             dials: peer.dials,
             presence: Presence::new(false),
             connected: false,
+            life: None,
             lost: now,
             suspended: false,
             shares_cursor: u64::MAX,
@@ -134,6 +138,8 @@ impl Shard {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         peer.presence.set(false);
         let place = peer.place.take();
+        let node = Arc::clone(&peer.node);
+        self.shared.directory_mut().node_removed(&node);
         if let Some(place) = place {
             self.shared.settled.leave(place);
             self.tell_settled();
@@ -207,8 +213,15 @@ impl Shard {
         let (Some(link), Target::Peer(peer)) = (&row.link, &mut row.target) else { return };
         let news = peer.note(link, interest, &shared.settled, now);
         let said = !peer.said.is_empty();
+        let life = peer.note_life(link);
         if news {
             self.tell_settled();
+        }
+        if let Some(life) = life {
+            if let News::Connected { node, life, shards } = &life {
+                self.shared.directory_mut().node_connected(node, *life, *shards);
+            }
+            self.spread(&life);
         }
         if said {
             self.take_said(slot);
@@ -228,9 +241,13 @@ impl Shard {
         }
         peer.suspended = suspended;
         peer.meet(&shared.settled);
-        let node = Arc::clone(&peer.node);
+        let (node, is_away) = (Arc::clone(&peer.node), peer.life.is_none());
+        let silent = now.since(peer.lost).0;
+        if suspended && is_away {
+            self.spread(&News::Lost { node: Arc::clone(&node), suspended });
+        }
         if suspended {
-            tracing::warn!(%node, "A node is suspended: it was silent for {} ms.", now.since(peer.lost).0);
+            tracing::warn!(%node, "A node is suspended: it was silent for {silent} ms.");
         } else {
             tracing::info!(%node, "A node that was suspended is back.");
         }
@@ -252,6 +269,7 @@ impl Shard {
         if peer.suspended && status.state != api::PeerState::Connected {
             status.state = api::PeerState::Suspended;
         }
+        status.sessions_claimed = self.shared.directory().count(&peer.node) as u64;
         Some(status)
     }
 }
@@ -296,6 +314,20 @@ impl PeerRow {
     /// A connection stands.
     pub fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether sessions that move must hear of a connection, or of its end.
+    fn note_life(&mut self, link: &Link) -> Option<News> {
+        let life = link.remote_life();
+        if life == self.life {
+            return None;
+        }
+        self.life = life;
+        let node = Arc::clone(&self.node);
+        Some(match life {
+            Some((life, shards)) => News::Connected { node, life, shards },
+            None => News::Lost { node, suspended: false },
+        })
     }
 
     fn note_connection(&mut self, connected: bool, settled: &Settled, now: Millis) -> bool {

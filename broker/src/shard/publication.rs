@@ -35,6 +35,8 @@ pub struct Publication<'a> {
 pub struct Passage<'a> {
     /// It came from another node, which told all others.
     pub from_peer: bool,
+    /// The other node that let it enter, and the shard there that routed it; none: this node did.
+    pub lane: Option<(&'a Arc<str>, u8)>,
     /// Since when it is the retained message of its topic.
     pub stamp: Option<Stamp>,
     /// Numbers of our shared subscriptions of which one member gets it, as the node chose where it entered.

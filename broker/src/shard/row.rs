@@ -11,7 +11,7 @@ use super::guard::ConnectionGuard;
 use super::link::LinkRow;
 use super::output::{FLUSH_AT, Output};
 use crate::auth::Identity;
-use crate::clock::Millis;
+use crate::clock::{Millis, Stamp};
 use crate::codec::{Qos, Version};
 use crate::link::Conn;
 use crate::message::Message;
@@ -51,6 +51,10 @@ pub struct Row {
     pub blocked: bool,
     /// The socket failed while it was written.
     pub broken: bool,
+    /// Messages of QoS 1 and 2 are for `moves` to take: another node had the session, or has it.
+    pub watched: bool,
+    /// Whose the session is.
+    pub custody: Custody,
     /// Publishes are not read until other shards, or a link, have room.
     pub paused: bool,
     /// Entry of the route cache that the last publish used.
@@ -59,6 +63,19 @@ pub struct Row {
     pub heard: Millis,
     /// When the shard's timers will look at this row; [`Millis::NEVER`] if they won't.
     pub due: Millis,
+}
+
+/// Whose a client's session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custody {
+    /// This node's.
+    Own,
+    /// This node's, and about to end in favour of a new one: that is no news for other nodes.
+    Replaced,
+    /// It is on offer to another node: nothing of it changes until that is decided.
+    Frozen,
+    /// Another node's; its subscriptions are still here for what has been routed by them.
+    Given,
 }
 
 /// What a row is.
@@ -114,6 +131,10 @@ pub struct Client {
     pub will_at: Option<Millis>,
     /// When the session ends, once the connection is gone.
     pub ends_at: Option<Millis>,
+    /// The stamp by which it began here or came here.
+    pub epoch: Stamp,
+    /// The stamp of its last CONNECT.
+    pub connected: Stamp,
 }
 
 /// The topic of an alias, once it was set.
@@ -178,6 +199,8 @@ impl Row {
             dirty: false,
             blocked: false,
             broken: false,
+            watched: false,
+            custody: Custody::Own,
             paused: false,
             version,
             persistent: false,
@@ -202,10 +225,7 @@ impl Row {
 
     /// The client, if it is one.
     pub fn client(&self) -> Option<&Client> {
-        match &self.role {
-            Role::Client(client) => Some(client),
-            Role::Link(_) | Role::LinkConnection(_) => None,
-        }
+        self.role.client()
     }
 
     /// The client, if it is one.
@@ -213,6 +233,18 @@ impl Row {
         match &mut self.role {
             Role::Client(client) => Some(client),
             Role::Link(_) | Role::LinkConnection(_) => None,
+        }
+    }
+}
+
+// === impl Role ===
+
+impl Role {
+    /// The client, if it is one.
+    pub fn client(&self) -> Option<&Client> {
+        match self {
+            Self::Client(client) => Some(client),
+            Self::Link(_) | Self::LinkConnection(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::Shard;
-use super::row::{Role, Row};
+use super::row::{Custody, Role, Row};
 use crate::clock::Millis;
 use crate::codec::{Reason, ping};
 use crate::metrics::Closed;
@@ -78,6 +78,9 @@ impl Shard {
             // We don't read it: its silence is ours.
             row.heard = now;
         }
+        if row.custody != Custody::Own {
+            return;
+        }
         let heard = row.heard;
         match &mut row.role {
             Role::Client(client) if row.connection.is_some() => {
@@ -109,6 +112,9 @@ impl Shard {
 
 /// When a row wants to be looked at.
 fn due(row: &Row, now: Millis) -> Millis {
+    if row.custody != Custody::Own {
+        return Millis::NEVER;
+    }
     let exact = match (&row.role, &row.connection) {
         (Role::Client(client), Some(_)) if client.keep_alive > 0 => silence_ends(row.heard, client.keep_alive),
         (Role::Client(_), Some(_)) => return Millis::NEVER,

@@ -6,9 +6,10 @@ use std::task::Poll;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::batch::{Batch, Step};
+use super::batch::{Batch, Note, Step};
 use super::control::{Control, Report, Stays};
 use super::inbox::{HandOver, LANE_BYTES_MAX};
+use super::news::Told;
 use super::publication::Publication;
 use super::row::Role;
 use super::{Shard, Tuning, linger};
@@ -46,7 +47,7 @@ pub async fn serve(mut shard: Shard) {
         let now = shard.core.now;
         // A shard that is stopping looks often whether it is done.
         let idle = if shard.stopping.is_some() { STOPPING } else { IDLE };
-        let due = [shard.timers.next(), shard.waiting_until()].into_iter().flatten().min();
+        let due = [shard.timers.next(), shard.waiting_until(), shard.moves_due()].into_iter().flatten().min();
         let due = due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
         let at = start + due.duration();
         if sleep.deadline() != at {
@@ -90,6 +91,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.searching) {
             self.core.pump(slot);
         }
+        self.end_moves_turn();
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.
         self.hand_over();
@@ -116,8 +118,12 @@ impl Shard {
             for step in batch.steps() {
                 let item = match step {
                     Step::Message(item) => item,
-                    Step::Mark(mark) => {
+                    Step::Note(Note::Mark(mark)) => {
                         self.mark_own_links(from as u8, mark);
+                        continue;
+                    }
+                    Step::Note(Note::News(news)) => {
+                        self.core.told.push(Told::News(news.clone()));
                         continue;
                     }
                 };
@@ -125,6 +131,7 @@ impl Shard {
                 publication.qos = item.qos;
                 publication.shard = from as u8;
                 publication.passage.stamp = item.stamp;
+                publication.passage.lane = item.lane;
                 let mut ids = item.ids;
                 for (at, receiver) in item.receivers.iter().enumerate() {
                     let mine = ids.iter().take_while(|(index, _)| *index as usize == at).count();
@@ -171,11 +178,18 @@ impl Shard {
                 Control::Attach(attach) => self.attach(*attach),
                 Control::AttachLink(attach) => self.attach_link(*attach),
                 Control::Settled => self.answer_settled(),
-                Control::Peers(peers) => self.configure_peers(peers),
+                Control::Peers { here, others } => {
+                    self.configure_peers(here);
+                    self.list_nodes(&others);
+                }
                 Control::PeerMade(peer) => self.peers.push(peer),
                 Control::PeerGone(peer) => self.peers.retain(|known| !known.same(peer)),
+                Control::Say { node, payload } => drop(self.say_to(&node, &payload)),
+                Control::Said { node, payload } => self.hear(&node, &payload),
+                Control::Stake(stake) => self.stake_here(stake),
+                Control::Staked { token, versions } => self.staked(token, versions),
                 Control::DialFailed { link, error } => self.dial_failed(&link, error),
-                Control::Mark(mark) => self.mark_lanes(&mark),
+                Control::Mark(mark) => self.take_mark(&mark),
                 Control::AnnounceMarks => self.announce_marks(),
                 Control::InterestChanged => self.update_interest(),
                 Control::Pressure => self.resume_paused(),
@@ -211,6 +225,7 @@ impl Shard {
         }
         let peers_differ = self.core.tuning.cluster != tuning.cluster;
         self.core.tuning = tuning;
+        self.retune_moves();
         if peers_differ {
             self.retune_peers();
         }
@@ -242,6 +257,7 @@ impl Shard {
         for slot in online {
             self.disconnect(slot, Closed::Shutdown, Reason::ServerShuttingDown, "the node is stopping");
         }
+        self.refuse_parked();
     }
 
     /// Ends the links once nothing waits any more; true if all is done.
@@ -267,6 +283,7 @@ impl Shard {
         Report {
             links: self.links.iter().filter_map(|slot| self.link_status(*slot, now, unix)).collect(),
             peers: self.links.iter().filter_map(|slot| self.peer_status(*slot, now, unix)).collect(),
+            moves: self.moves_report(),
         }
     }
 }

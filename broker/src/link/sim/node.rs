@@ -258,6 +258,8 @@ impl Outlet for Calls<'_> {
 
     fn control(&mut self, _node: &Arc<str>, _payload: &[u8]) {}
 
+    fn passed(&mut self, _node: &Arc<str>, _shard: u8, _mark: &Mark) {}
+
     fn announce(&mut self, mark: &Mark) {
         self.actions.push(Action::Announce(mark.clone()));
     }

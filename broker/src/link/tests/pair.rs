@@ -44,6 +44,8 @@ pub struct Side {
     pub controls: Vec<(String, Vec<u8>)>,
     /// Marks that its shards have not put into its lane yet.
     pub announced: Vec<Mark>,
+    /// Marks that the other's lane has come to.
+    pub passed: Vec<(Arc<str>, u8, Mark)>,
     /// Changes of pressure.
     pub pressure: Vec<bool>,
     /// No output is taken for QoS 0.
@@ -145,6 +147,10 @@ impl Outlet for Side {
 
     fn announce(&mut self, mark: &Mark) {
         self.announced.push(mark.clone());
+    }
+
+    fn passed(&mut self, node: &Arc<str>, shard: u8, mark: &Mark) {
+        self.passed.push((node.clone(), shard, mark.clone()));
     }
 
     fn share(&mut self, share: &SharedSubscription) {

@@ -233,3 +233,23 @@ fn control_messages_cross_as_they_are_and_are_not_kept() {
     clusters.connect();
     assert!(!clusters.links[0].control(&mut clusters.sides[0], b"between clusters"));
 }
+
+#[test]
+fn a_stake_is_told_even_if_nothing_differs_and_is_marked_by_the_other_side() {
+    let mut pair = Pair::peers(&["a"], &[]);
+    // Before anybody was reached it is the next version, with all that is wanted.
+    pair.links[0].stake();
+    let first = pair.links[0].staked().expect("nobody is connected");
+    pair.connect();
+    assert!(pair.links[0].told() >= first, "{first:?} was told");
+    let before = pair.links[0].told();
+    pair.links[0].stake();
+    assert_eq!(pair.links[0].staked(), None, "it has not been told yet");
+    pair.run();
+    let second = pair.links[0].staked().expect("it was told");
+    assert!(second > before, "{second:?} is a version of its own");
+    pair.run();
+    assert_eq!(pair.links[0].settled(), second, "the other side routes by it");
+    let marked = pair.sides[0].passed.iter().rfind(|(_, _, mark)| &*mark.node == "n0");
+    assert_eq!(marked.map(|(node, shard, mark)| (&**node, *shard, mark.version)), Some(("n1", 0, second)));
+}

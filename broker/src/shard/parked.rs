@@ -1,0 +1,74 @@
+//! CONNECTs that wait until it is known which node has their session.
+
+use super::Shard;
+use super::attach::Arrival;
+use super::linger;
+use super::row::{Custody, Row};
+use crate::clock::Stamp;
+use crate::codec::Reason;
+use crate::codec::connack::{self, Connack};
+use crate::metrics::Refused;
+use crate::peer::{Refusal, Serve, Verdict};
+
+// === impl Shard ===
+
+impl Shard {
+    /// Finds out what becomes of a CONNECT: its session may be here, at another node, or nowhere.
+    pub(super) fn arrive(&mut self, arrival: Arrival, stamp: Stamp) {
+        let id = arrival.connect.client_id.clone();
+        // What ends with its connection is replaced by a new session, as with a clean start.
+        let here = self.find(&id).and_then(|slot| self.core.rows.get(slot as usize));
+        let here = here.filter(|row| row.custody == Custody::Own).and_then(Row::client);
+        let ends = here.is_some_and(|client| !client.is_persistent());
+        let clean = arrival.connect.clean_start || ends;
+        match self.with_moves(|moves, out, now| moves.connect(out, &id, stamp, clean, now)) {
+            Some(Verdict::Local) | None => self.meet(arrival, stamp),
+            Some(Verdict::Waits) => drop(self.parked.insert(id.into(), arrival)),
+            Some(Verdict::Refused(why)) => self.refuse_arrival(arrival, why),
+        }
+    }
+
+    /// Serves the CONNECT that waits for this client id.
+    pub(super) fn serve_parked(&mut self, id: &str, how: Serve) {
+        let Some(arrival) = self.parked.remove(id) else { return };
+        let (Serve::Fresh(stamp) | Serve::Present(stamp)) = how;
+        self.meet(arrival, stamp);
+    }
+
+    /// Refuses the CONNECT that waits for this client id.
+    pub(super) fn refuse_waiting(&mut self, id: &str, why: Refusal) {
+        if let Some(arrival) = self.parked.remove(id) {
+            self.refuse_arrival(arrival, why);
+        }
+    }
+
+    /// Refuses all that wait: the node stops, or takes no more clients.
+    pub(super) fn refuse_parked(&mut self) {
+        for (id, arrival) in std::mem::take(&mut self.parked) {
+            self.with_moves(|moves, out, now| moves.left(out, &id, now));
+            self.shared.board.events.refuse(Refused::Shutdown);
+            answer(arrival, Reason::ServerShuttingDown);
+        }
+    }
+
+    fn refuse_arrival(&mut self, arrival: Arrival, why: Refusal) {
+        let (refused, reason) = match why {
+            // It never was connected, so there is no DISCONNECT for it; no reason of CONNACK says it either.
+            Refusal::TakenOver => return self.shared.board.events.refuse(Refused::TakenOver),
+            Refusal::Unavailable => (Refused::HomeUnavailable, Reason::ServerUnavailable),
+            Refusal::Busy => (Refused::MovesBusy, Reason::ServerBusy),
+            Refusal::TooLarge => (Refused::SessionTooLarge, Reason::QuotaExceeded),
+        };
+        tracing::info!(client = arrival.connect.client_id, peer = %arrival.peer, reason = refused.label(), "A connection is refused.");
+        self.shared.board.events.refuse(refused);
+        answer(arrival, reason);
+    }
+}
+
+/// Says why a connection is not let in, and closes it.
+pub(super) fn answer(arrival: Arrival, reason: Reason) {
+    let Arrival { transport, connect, guard, .. } = arrival;
+    let mut out = Vec::new();
+    connack::encode(&mut out, connect.version, &Connack::refusal(reason));
+    linger::answer_and_close(transport, out, guard);
+}
