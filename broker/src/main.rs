@@ -57,12 +57,20 @@ async fn main() -> ExitCode {
         eprintln!("tombolo-broker: the system lets no signal handler be set");
         return ExitCode::from(CANNOT_START);
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let leaves = tokio::select! {
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => false,
         () = broker.ended() => {
             eprintln!("tombolo-broker: a shard has ended; see the log above");
             return ExitCode::FAILURE;
+        }
+    };
+    if leaves {
+        // Whoever asks twice does not want to wait.
+        tokio::select! {
+            () = broker.leave() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
     broker.stop(STOP_MAX).await;

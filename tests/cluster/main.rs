@@ -1,5 +1,6 @@
 //! Clusters of several nodes, as processes: one broker to its clients, whatever happens between the nodes.
 
+mod evacuation;
 mod faults;
 mod flow;
 mod members;

@@ -73,6 +73,7 @@ reasons! {
         MaxSessions "max_sessions" "The node had `maxSessions` sessions.",
         TakenOver "taken_over" "A later connection used the same client id while this one waited for its session.",
         HomeUnavailable "home_unavailable" "The session is at a node that can't be reached, or a node did not say in time whether it is there.",
+        Evacuating "evacuating" "The node is being emptied and takes no new clients.",
         MovesBusy "moves_busy" "The session moved a moment ago, or too many are moving.",
         SessionTooLarge "session_too_large" "What the session has in flight is more than can move to another node.",
         Shutdown "shutdown" "The node is stopping.",
@@ -95,6 +96,7 @@ reasons! {
         NotAuthorized "not_authorized" "The client did what it may not, and its protocol version has no softer answer.",
         Administrative "administrative" "Its listener, user or link was removed or changed.",
         LinkProtocol "link_protocol" "The connection of a link broke the link protocol.",
+        Evacuated "evacuated" "The node is being emptied; the client was told to use another one.",
         Shutdown "shutdown" "The node is stopping.",
     }
 }

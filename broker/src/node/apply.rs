@@ -34,6 +34,7 @@ impl Applier {
     /// # Errors
     /// If one of its listeners can't be opened.
     pub async fn begin(&mut self, prepared: &Arc<Prepared>) -> Result<(), ListenError> {
+        self.configure_evacuation(prepared);
         self.send_links(prepared);
         self.send_peers(prepared);
         if let Some(listener) = peer_listener(prepared) {
@@ -91,6 +92,7 @@ impl Applier {
             self.send_links(&next);
         }
         if changes.peers_changed {
+            self.configure_evacuation(&next);
             self.send_peers(&next);
         }
         self.node.set_restart_required(&changes.restart_required);
@@ -131,6 +133,17 @@ impl Applier {
         for (inbox, here) in inboxes.iter().zip(peers) {
             inbox.send(Control::Peers { here, others: Arc::clone(&others) });
         }
+    }
+
+    /// Whether this node is to be emptied, and which others are; shards look by themselves.
+    fn configure_evacuation(&self, prepared: &Prepared) {
+        let config = &prepared.loaded.config;
+        let all = config.cluster.iter().flat_map(|cluster| &cluster.evacuating);
+        let (own, others): (Vec<&String>, Vec<&String>) = all.partition(|name| **name == config.node_name);
+        let shared = self.node.shared();
+        let others = others.into_iter().map(|name| Arc::from(name.as_str())).collect();
+        shared.evacuation.configure(!own.is_empty(), others, shared.clock.now());
+        shared.inboxes.iter().for_each(|inbox| inbox.ready().nudge());
     }
 
     /// Who was let in by a password that counts no more is disconnected.

@@ -23,7 +23,7 @@ use crate::net::{ListenError, Prepared, run_dialler};
 use crate::peer::Directory;
 use crate::retained::{Limits, Retained, TOMBSTONES_MAX};
 use crate::router::Index;
-use crate::shard::{Inbox, Pressure, Settled, Shared, Tuning};
+use crate::shard::{Evacuation, Inbox, Pressure, Settled, Shared, Tuning};
 use crate::{tls, topic};
 
 /// Password hashes computed at one time: they take a core each.
@@ -104,6 +104,13 @@ impl Broker {
     pub async fn ended(&mut self) {
         // An error means that all who could tell are gone.
         let _ = self.ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Empties the node, so that it can be stopped and nobody loses anything: clients and sessions go to other nodes of the
+    /// cluster, what waits is sent. Returns when nothing is left, at the latest after `tuning.cluster.evacuation.timeout`; at
+    /// once if it is alone.
+    pub async fn leave(&self) {
+        self.node.leave().await;
     }
 
     /// Stops the node: clients are told, links closed. Returns when its threads have ended, at the latest after
@@ -206,6 +213,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         stamps: StampClock::new(hash_of(&identity.cluster_id, &config.node_name)),
         directory: RwLock::new(Directory::new(identity.incarnation)),
         own_versions: 0.into(),
+        evacuation: Evacuation::default(),
         clock: Clock::start(),
         local: Local {
             cluster_name: config.cluster_name.as_str().into(),

@@ -51,6 +51,11 @@ impl Node {
         &self.shared
     }
 
+    /// The configuration that runs.
+    pub(super) fn config(&self) -> Arc<Prepared> {
+        self.config.current.borrow().clone()
+    }
+
     /// All listeners of the first configuration are open.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
@@ -148,9 +153,9 @@ impl Source for Node {
     async fn status(&self) -> Status {
         let Report { links, peers, moves } = self.reports().await;
         let counters = self.shared.board.total();
-        let prepared = self.config.current.borrow().clone();
+        let prepared = self.config();
         let config = &prepared.loaded.config;
-        Status {
+        let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster_name: config.cluster_name.clone(),
             cluster_id: self.shared.local.cluster_id.to_string(),
@@ -172,7 +177,8 @@ impl Source for Node {
             peers,
             session_moves: session_moves(&moves.0, &moves.1),
             evacuation: None,
-        }
+        };
+        Status { evacuation: self.evacuation(&status), ..status }
     }
 
     fn readiness(&self) -> Result<(), String> {
@@ -181,6 +187,9 @@ impl Source for Node {
         }
         if self.stopping.load(Ordering::Acquire) {
             return Err("the node is stopping".to_owned());
+        }
+        if self.shared.evacuation.is_active() {
+            return Err("the node is being emptied".to_owned());
         }
         if !self.ready.load(Ordering::Acquire) {
             return Err("the listeners are not open yet".to_owned());

@@ -273,6 +273,11 @@ impl Moves {
         self.timers.first().map_or(Millis::NEVER, |(due, _)| *due)
     }
 
+    /// Nodes with which a connection stands.
+    pub fn reachable(&self) -> Vec<Arc<str>> {
+        self.common.nodes.reachable_but(|_| false)
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.common.stats

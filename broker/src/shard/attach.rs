@@ -55,6 +55,9 @@ impl Shard {
             }
         };
         let arrival = Arrival { transport, connect, assigned, leftover, identity, guard, peer };
+        if self.shared.evacuation.is_active() {
+            return self.turn_away(arrival);
+        }
         let stamp = self.shared.stamps.now(clock::unix_micros());
         if assigned {
             // Nobody else can have a session of this name.

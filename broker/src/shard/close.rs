@@ -22,10 +22,16 @@ use crate::store::Change;
 impl Shard {
     /// Ends a connection from this side; a client of MQTT 5.0 is told why `[MQTT-3.14.4-1]`.
     pub(super) fn disconnect(&mut self, slot: u32, why: Closed, reason: Reason, what: &str) {
+        self.disconnect_with(slot, why, &Disconnect { reason_string: Some(what), ..Disconnect::because(reason) });
+    }
+
+    /// The same, with what MQTT 5.0 is told as a whole.
+    pub(super) fn disconnect_with(&mut self, slot: u32, why: Closed, packet: &Disconnect<'_>) {
         let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
         let Some(connection) = &mut row.connection else { return };
         if let Role::Client(client) = &row.role {
-            tracing::debug!(client = %client.id, reason = %reason, "A client is disconnected: {what}.");
+            let what = packet.reason_string.unwrap_or_default();
+            tracing::debug!(client = %client.id, reason = %packet.reason, "A client is disconnected: {what}.");
         }
         // What was decided before goes out before the farewell.
         let mut cx = Context::from_waker(&connection.waker);
@@ -35,12 +41,11 @@ impl Shard {
         {
             let mut farewell = Vec::new();
             if row.version == Version::V5 {
-                let packet = Disconnect { reason_string: Some(what), ..Disconnect::because(reason) };
-                disconnect::encode(&mut farewell, row.version, &packet);
+                disconnect::encode(&mut farewell, row.version, packet);
                 if farewell.len() > row.maximum_packet_size as usize {
                     // The reason code alone, if the sentence is more than the client takes [MQTT-3.14.2-3].
                     farewell.clear();
-                    disconnect::encode(&mut farewell, row.version, &Disconnect::because(reason));
+                    disconnect::encode(&mut farewell, row.version, &Disconnect { reason_string: None, ..*packet });
                 }
             }
             last.append(&mut farewell);

@@ -9,6 +9,7 @@ mod bequeath;
 mod close;
 mod control;
 mod deliver;
+mod evacuate;
 mod guard;
 mod inbox;
 mod level;
@@ -49,6 +50,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 pub use control::{Attach, AttachLink, Control, LinkKey, Peer, Report, Stays, Stream, Tuning};
+pub use evacuate::Evacuation;
 pub use guard::ConnectionGuard;
 pub use inbox::Inbox;
 pub use linger::answer_and_close;
@@ -68,6 +70,7 @@ use crate::store::Store;
 use attach::Arrival;
 use batch::Batch;
 use deliver::Core;
+use evacuate::Progress;
 use output::Pool;
 use publication::Scratch;
 use settled::WaitingList;
@@ -98,6 +101,8 @@ pub struct Shared {
     pub directory: RwLock<Directory>,
     /// Versions of what is wanted here that this node counted for itself.
     pub own_versions: AtomicU64,
+    /// Whether this node, or another one, is being emptied.
+    pub evacuation: Evacuation,
     /// The clock of the node.
     pub clock: Clock,
     /// Who we are to other clusters.
@@ -135,6 +140,8 @@ pub struct Shard {
     stakes: Vec<StakeHere>,
     /// Stakes that this shard asked for.
     asked: Asked,
+    /// How far it is with the evacuation of the node.
+    evacuating: Progress,
     /// Members of shared subscriptions that get the message under way.
     choices: Choices,
     timers: Timers,
@@ -239,6 +246,7 @@ impl Shard {
             own_mark: None,
             stakes: Vec::new(),
             asked: Asked::new(),
+            evacuating: Progress::default(),
             choices: Choices::default(),
             timers: Timers::default(),
             buffer: vec![0; read::READ_MAX],

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::evacuate;
 use super::link::LinkRow;
 use super::moves_outlet::MovesOutlet;
 use super::row::{Custody, Row};
@@ -121,6 +122,9 @@ impl Shard {
             return;
         };
         let shards = self.shared.inboxes.len();
+        if payload.starts_with(&[evacuate::PREFIX]) {
+            return self.hear_leaving(&node, &payload);
+        }
         let home = match peer::address(&payload) {
             Ok(Address::Client(id)) => shard_of(id.as_bytes(), shards),
             Ok(Address::Claims(shard)) => usize::from(shard),

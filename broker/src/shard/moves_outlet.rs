@@ -96,6 +96,7 @@ impl Outlet for MovesOutlet<'_> {
         core.store.write(Change::Ended { client_id: id });
         self.shard.count_session(-1);
         self.shard.note_claim(slot);
+        self.shard.shared.evacuation.count_moved();
     }
 
     fn discard(&mut self, id: &str) {

@@ -133,6 +133,8 @@ impl Shard {
                 self.act_moves(|moves, _, _| moves.mark(&origin, shard, &about, version));
             }
             News::Connected { node, life, shards } => {
+                // Who is being emptied says so again and again; a life that has just begun is not.
+                self.shared.evacuation.hear(&node, false);
                 let now = self.core.now;
                 if let Some(claims) = &mut self.claims {
                     claims.node_connected(&node, life, now);

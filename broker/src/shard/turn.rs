@@ -47,7 +47,10 @@ pub async fn serve(mut shard: Shard) {
         let now = shard.core.now;
         // A shard that is stopping looks often whether it is done.
         let idle = if shard.stopping.is_some() { STOPPING } else { IDLE };
-        let due = [shard.timers.next(), shard.waiting_until(), shard.moves_due()].into_iter().flatten().min();
+        let due = [shard.timers.next(), shard.waiting_until(), shard.moves_due(), shard.evacuation_due()]
+            .into_iter()
+            .flatten()
+            .min();
         let due = due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
         let at = start + due.duration();
         if sleep.deadline() != at {
@@ -91,6 +94,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.searching) {
             self.core.pump(slot);
         }
+        self.evacuate();
         self.end_moves_turn();
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.
