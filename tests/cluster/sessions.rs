@@ -259,6 +259,34 @@ async fn sessions_of_a_shared_subscription_move_and_the_group_goes_on() {
 }
 
 #[tokio::test]
+async fn a_member_of_a_shared_subscription_that_goes_around_while_messages_come_loses_and_doubles_none() {
+    let cluster = Cluster::start(3).await;
+    let mut publishers = Vec::new();
+    for node in 0..3 {
+        publishers.push(Client::clean(cluster.address(node), 5, &format!("publisher-{node}")).await);
+    }
+    let (mut client, _) = Client::persistent(cluster.address(0), 5, "member").await;
+    client.subscribe(&[("$share/g/t", 1)]).await;
+    let (mut sent, mut seen) = (0_u16, Vec::new());
+    for round in 1..=12 {
+        (client, _) = Client::persistent(cluster.address(round % 3), 5, "member").await;
+        for _ in 0..5 {
+            for publisher in &mut publishers {
+                sent += 1;
+                publish(publisher, "t", &sent.to_string(), sent).await;
+            }
+        }
+        while seen.len() < usize::from(sent) {
+            let message = client.message().await;
+            seen.push(acknowledge(&mut client, message).await);
+        }
+    }
+    client.ping().await;
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=sent).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_client_id_that_lives_at_both_sides_of_a_partition_belongs_to_the_later_one_after_the_heal() {
     let cluster = Cluster::with(2, |_, config| config.tuning.cluster.when_home_down = WhenHomeDown::Fresh).await;
     cluster.part(0, 1).await;

@@ -9,8 +9,8 @@ use super::bounds::{FORWARD_BYTES_MAX, FORWARD_MAX, Repeat};
 use super::control::{Control, Forward};
 use super::delivery;
 use super::outlet::Outlet;
-use super::record::{Cx, Record, Role};
-use super::trail::{Tag, Trail};
+use super::record::{Cx, Groups, Record, Role};
+use super::trail::{Since, Tag, Trail};
 
 // === impl Record ===
 
@@ -25,7 +25,17 @@ impl Record {
             let nodes = &cx.common.nodes;
             self.log.is_empty() && nodes.all_lanes(reachable_only, |tag| is_over(&self.trail, &nodes.me, tag))
         };
-        let drained = knows_owner && passed(false);
+        let nodes = &cx.common.nodes;
+        let mut drained = knows_owner && passed(false);
+        if drained && matches!(drain.groups, Groups::In) {
+            // Its successor is in the groups, as every lane says: it is needed there no more.
+            drain.groups = if cx.out.leave_groups(cx.id) { Groups::Leaving } else { Groups::Left(Since::Always) };
+            if let Groups::Leaving = drain.groups {
+                self.staking = Some(cx.common.token);
+                cx.common.unstaked.push(cx.id.clone());
+            }
+        }
+        drained &= nodes.all_lanes(false, |tag| drain.groups.is_passed(&nodes.me, tag));
         let caught_up = knows_owner && (drained || passed(true));
         let news = !self.log.is_empty() || drained || !knows_owner || caught_up && !drain.caught_up;
         // What is under way is said again when it is due; when nothing is, news go at once.

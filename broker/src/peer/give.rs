@@ -9,7 +9,7 @@ use super::bounds::{DWELL_FORGET, Repeat};
 use super::control::{Control, Denial, Entry, Export};
 use super::envelope::MESSAGE_MAX;
 use super::outlet::{Claim, Outlet, Refusal};
-use super::record::{Cx, Drain, Frozen, Record, Role};
+use super::record::{Cx, Drain, Frozen, Groups, Record, Role};
 use super::trail::TRAIL_MAX;
 
 // === impl Record ===
@@ -202,6 +202,7 @@ impl Record {
                     waits: false,
                     repeat: Repeat::now(cx.now),
                     caught_up: false,
+                    groups: Groups::In,
                     votes: BTreeSet::new(),
                     until: cx.now + cx.common.settings.keep,
                 });

@@ -86,7 +86,7 @@ impl Moves {
             tombs: 0,
             token: 0,
             offers: 0,
-            imported: Vec::new(),
+            unstaked: Vec::new(),
         };
         Self {
             common,
@@ -260,10 +260,10 @@ impl Moves {
         for id in due {
             self.with_known(out, &id, now, |record, cx| record.wake(cx));
         }
-        if !self.common.imported.is_empty() {
+        if !self.common.unstaked.is_empty() {
             let token = self.common.token;
             self.common.token += 1;
-            self.stakes.insert(token, std::mem::take(&mut self.common.imported));
+            self.stakes.insert(token, std::mem::take(&mut self.common.unstaked));
             out.stake(token);
         }
     }

@@ -105,6 +105,10 @@ pub trait Outlet {
     /// and what comes for them is given to [`super::Moves::offer`]. It counts as a session no more.
     fn strip(&mut self, id: &str);
 
+    /// Takes what [`Outlet::strip`] left out of its shared subscriptions, so that it is not chosen any more; false if it was
+    /// in none.
+    fn leave_groups(&mut self, id: &str) -> bool;
+
     /// Takes out what [`Outlet::strip`] left, or a frozen session that lost: no will, no bequest.
     fn discard(&mut self, id: &str);
 

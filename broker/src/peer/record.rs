@@ -12,7 +12,7 @@ use super::envelope::{self, Lives};
 use super::nodes::Nodes;
 use super::outlet::{Outlet, Refusal, Serve, Session};
 use super::stats::Stats;
-use super::trail::{Tag, Trail};
+use super::trail::{Since, Stay, Tag, Trail};
 
 /// What all records of a shard have in common.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub struct Common {
     pub token: u64,
     /// Sessions frozen so far; numbers the offers.
     pub offers: u64,
-    /// Sessions imported since the last stake was asked for.
-    pub imported: Vec<Arc<str>>,
+    /// Sessions that came, or left their groups, since the last stake was asked for.
+    pub unstaked: Vec<Arc<str>>,
 }
 
 /// A call about one client id.
@@ -138,10 +138,24 @@ pub struct Drain {
     pub repeat: Repeat,
     /// The owner heard that all that can be reached has been forwarded.
     pub caught_up: bool,
+    /// Whether it is still chosen in shared subscriptions.
+    pub groups: Groups,
     /// Nodes that know nothing of the stream, while an owner is sought.
     pub votes: BTreeSet<Arc<str>>,
     /// When it is given up.
     pub until: Millis,
+}
+
+/// What is left of a session in shared subscriptions: the choice of a member is no matter of who owned the session when, so
+/// that each lane must have passed the version by which it is in none any more.
+#[derive(Debug)]
+pub enum Groups {
+    /// It may be chosen.
+    In,
+    /// It was taken out, and it is not known yet by which version.
+    Leaving,
+    /// It was taken out by these versions.
+    Left(Since),
 }
 
 /// An open stream of somebody who owned the session before.
@@ -221,6 +235,18 @@ impl<O: Outlet> Cx<'_, O> {
     /// This node.
     pub fn me(&self) -> Arc<str> {
         self.common.nodes.me.clone()
+    }
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Whether a lane can bring nothing more by a shared subscription.
+    pub fn is_passed(&self, me: &Arc<str>, tag: &Tag) -> bool {
+        match self {
+            Self::In | Self::Leaving => false,
+            Self::Left(since) => Stay { node: me.clone(), life: 0, since: since.clone() }.is_known(tag),
+        }
     }
 }
 

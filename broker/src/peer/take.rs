@@ -9,7 +9,7 @@ use crate::clock::{Millis, Stamp};
 use super::bounds::{REPEAT_MAX, Repeat, dwell_after};
 use super::control::{Control, Forward, Stream};
 use super::outlet::{Outlet, Serve};
-use super::record::{Answer, Cx, Open, Record, Role};
+use super::record::{Answer, Cx, Groups, Open, Record, Role};
 use super::trail::{Since, Stay};
 
 // === impl Record ===
@@ -104,7 +104,7 @@ impl Record {
         cx.common.stats.taken += 1;
         // One stake serves all that come in one turn.
         self.staking = Some(cx.common.token);
-        cx.common.imported.push(cx.id.clone());
+        cx.common.unstaked.push(cx.id.clone());
         match lookup.client {
             Some(client) if client.clean => {
                 cx.out.end(cx.id);
@@ -130,6 +130,11 @@ impl Record {
             return;
         }
         self.staking = None;
+        if let Role::Drain(drain) = &mut self.role {
+            // What was staked is that it is in no group any more.
+            drain.groups = Groups::Left(since.clone());
+            return;
+        }
         self.trail.settle_last(since.clone());
         self.decide_undecided(cx);
         // Those before need it to know when they are done; those who believe another the owner learn of this one.

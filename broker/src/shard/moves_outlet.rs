@@ -99,6 +99,10 @@ impl Outlet for MovesOutlet<'_> {
         self.shard.shared.evacuation.count_moved();
     }
 
+    fn leave_groups(&mut self, id: &str) -> bool {
+        self.shard.find(id).is_some_and(|slot| self.shard.leave_groups(slot))
+    }
+
     fn discard(&mut self, id: &str) {
         let Some(slot) = self.shard.find(id) else { return };
         if self.shard.core.rows.get(slot as usize).is_some_and(|row| row.custody != Custody::Given) {
@@ -212,6 +216,21 @@ impl Shard {
         self.install_subscriptions(slot, subscriptions);
         self.note_claim(slot);
         self.schedule(slot);
+    }
+
+    /// Takes a row out of its shared subscriptions; false if it had none.
+    fn leave_groups(&mut self, slot: u32) -> bool {
+        let core = &mut self.core;
+        let Some(row) = core.rows.get_mut(slot as usize) else { return false };
+        let me = Receiver { slot, epoch: row.epoch, shard: core.shard, flags: ReceiverFlags::default() };
+        let Role::Client(client) = &mut row.role else { return false };
+        let before = client.subscriptions.len();
+        let left: Vec<Subscription> =
+            client.subscriptions.extract_if(|held, _| held.is_shared()).map(|(held, _)| held).collect();
+        self.shared.index.unsubscribe_all(&left, me);
+        core.counters.subscriptions -= (before - client.subscriptions.len()) as u64;
+        self.tell_links();
+        !left.is_empty()
     }
 
     /// Makes these the subscriptions of a session; those that it has already never leave the index.

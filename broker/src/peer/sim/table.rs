@@ -295,6 +295,10 @@ impl Outlet for Table {
         (row.frozen, row.stripped, row.flow) = (false, true, Flow::default());
     }
 
+    fn leave_groups(&mut self, _id: &str) -> bool {
+        false
+    }
+
     fn discard(&mut self, id: &str) {
         let row = self.rows.remove(id).expect("something was left");
         assert!(row.stripped || row.frozen, "only what was given away is discarded");
