@@ -187,7 +187,7 @@ pub struct Evacuation {
     pub disconnects_per_second: u32,
     /// Sessions without a client that move to other nodes in each second, 1 to 100,000.
     pub moves_per_second: u32,
-    /// Longest time that a node has to become empty; then what is left stays where it is, and says so. 1 s to 24 h. A node
+    /// Time that a node has to become empty; after it the node says that it is late, and goes on trying. 1 s to 24 h. A node
     /// that was told to stop ends then, at the latest.
     pub timeout: Seconds,
     /// Where MQTT 5.0 clients are told to go (`Server Reference`, `[MQTT-4.11.0-1]`): with it they get 0x9C Use another

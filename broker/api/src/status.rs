@@ -131,7 +131,7 @@ pub enum EvacuationPhase {
     Evacuating,
     /// Nothing is left: no client, no session, nothing that waits. The node can be stopped and nobody loses anything.
     Empty,
-    /// `timeout` is over and something is left.
+    /// `timeout` is over and something is left; the node goes on trying.
     TimedOut,
 }
 

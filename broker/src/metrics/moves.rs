@@ -1,6 +1,6 @@
-//! The metrics of sessions that move between the nodes of the cluster.
+//! The metrics of sessions that move between the nodes of the cluster, all of them when a node is emptied.
 
-use tombolo_broker_api::SessionMoves;
+use tombolo_broker_api::{EvacuationPhase, EvacuationStatus, SessionMoves};
 
 use super::text::Text;
 
@@ -61,4 +61,37 @@ pub fn render(text: &mut Text, moves: &SessionMoves) {
     }
     text.counter("tombolo_session_moves_garbled_total", "Control messages of other nodes that could not be read.")
         .value(garbled);
+}
+
+/// Appends the families of an evacuation, if one is under way.
+pub fn render_evacuation(text: &mut Text, evacuation: Option<&EvacuationStatus>) {
+    let Some(evacuation) = evacuation else { return };
+    let EvacuationStatus {
+        phase,
+        since_unix_seconds: _,
+        deadline_unix_seconds: _,
+        connections,
+        sessions,
+        draining,
+        waiting_messages,
+        moved,
+    } = evacuation;
+    let mut phases = text.gauge("tombolo_evacuation_phase", "1 for where the evacuation stands, 0 for the others.");
+    for (label, value) in [
+        ("evacuating", EvacuationPhase::Evacuating),
+        ("empty", EvacuationPhase::Empty),
+        ("timed_out", EvacuationPhase::TimedOut),
+    ] {
+        phases.sample(&[("phase", label)], u8::from(*phase == value));
+    }
+    let mut all = text.gauge("tombolo_evacuation", "What is left of a node that is being emptied.");
+    for (left, count) in [
+        ("connections", connections),
+        ("sessions", sessions),
+        ("draining", draining),
+        ("waiting_messages", waiting_messages),
+    ] {
+        all.sample(&[("left", left)], count);
+    }
+    text.gauge("tombolo_evacuation_moved", "Sessions that other nodes took since it began.").value(moved);
 }

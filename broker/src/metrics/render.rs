@@ -18,6 +18,7 @@ pub fn render(counters: &Counters, events: &Events, status: &Status) -> String {
     links(&mut text, &status.links);
     peers::render(&mut text, &status.peers);
     moves::render(&mut text, &status.session_moves);
+    moves::render_evacuation(&mut text, status.evacuation.as_ref());
     text.finish()
 }
 
