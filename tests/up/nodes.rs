@@ -92,9 +92,17 @@ async fn nodes_come_and_go_with_replicas_and_the_others_stay() {
     up.rewrite("cluster.yaml", &of(3));
     let nodes = up.nodes_when("plant", &NODES).await;
     connects(&nodes[2]).await.ping().await;
+    let (mut away, _) = Client::persistent(nodes[2].listener.expect("it listens"), 5, "away").await;
+    away.subscribe(&[("t", 1)]).await;
     up.rewrite("cluster.yaml", &of(2));
+    // Server shutting down; then its session is found at another node.
+    away.disconnected(0x8b).await;
     let left = up.nodes_when("plant", &NODES[..2]).await;
-    up.says("stopped: plant-2").await;
+    for line in ["evacuating: plant-2", "empty: plant-2", "stopped: plant-2"] {
+        up.says(line).await;
+    }
+    let (_, present) = Client::persistent(left[0].listener.expect("it listens"), 5, "away").await;
+    assert!(present, "the session outlives its node");
     connects(&left[1]).await.ping().await;
     let listener = nodes[2].listener.expect("it listened");
     assert!(tokio::net::TcpStream::connect(listener).await.is_err(), "nobody listens any more");

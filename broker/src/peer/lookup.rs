@@ -12,7 +12,7 @@ use super::bounds::Repeat;
 use super::control::{Control, Denial, Export};
 use super::nodes::Reach;
 use super::outlet::{Claim, Outlet, Refusal, Serve, Verdict};
-use super::record::{Answer, Cx, LookUp, Record, Role, Waiting};
+use super::record::{Answer, Cx, Drain, LookUp, Record, Role, Waiting};
 
 // === impl Record ===
 
@@ -229,8 +229,13 @@ impl Record {
             // Nobody waits for a new session.
             return self.end_lookup(cx, None);
         };
-        if !clean && cx.common.settings.when_home_down == WhenHomeDown::Wait && self.is_away(cx) {
-            return self.end_lookup(cx, Some(Refusal::Unavailable));
+        if !clean && cx.common.settings.when_home_down == WhenHomeDown::Wait {
+            match self.home_reach(cx) {
+                // Perhaps it comes back, or is met for the first time, before the client has waited enough.
+                Some(Reach::Unreachable) => return,
+                Some(Reach::Suspended) => return self.end_lookup(cx, Some(Refusal::Unavailable)),
+                Some(Reach::Connected) | None => {}
+            }
         }
         if let Role::Drain(_) = self.role {
             cx.out.discard(cx.id);
@@ -242,27 +247,33 @@ impl Record {
         self.note_unasked(cx, &answered);
     }
 
-    /// Whether a node that can't be reached has the session, by all that is known.
-    fn is_away<O: Outlet>(&self, cx: &Cx<'_, O>) -> bool {
+    /// How the nodes stand that can't be reached and have the session, by all that is known: suspended, if one of them is.
+    fn home_reach<O: Outlet>(&self, cx: &Cx<'_, O>) -> Option<Reach> {
         let nodes = &cx.common.nodes;
-        let is_away = |node: &str| nodes.contains(node) && !nodes.is_connected(node);
-        let told = |answer: &Answer| match answer {
-            Answer::None(homes) => homes.iter().any(|home| is_away(home)),
-            Answer::Elsewhere(owner) => is_away(owner),
-            Answer::Export(_) => false,
-        };
-        let claimed = |(node, reach): (&Arc<str>, Reach)| match (reach, cx.out.claims(node, cx.id)) {
-            (Reach::Connected, _) | (Reach::Unreachable | Reach::Suspended, Claim::No) => false,
-            (Reach::Unreachable | Reach::Suspended, Claim::Yes) => true,
-            // Nobody knows what it has. It is waited for as long as anybody waits for it.
-            (Reach::Unreachable, Claim::Unknown) => true,
-            (Reach::Suspended, Claim::Unknown) => false,
-        };
         let given = match &self.role {
-            Role::Drain(drain) => drain.to.as_ref().is_none_or(|(owner, _)| is_away(owner)),
-            Role::None | Role::Owner | Role::Frozen(_) => false,
+            Role::Drain(Drain { to: Some((owner, _)), .. }) => Some(owner),
+            Role::Drain(_) | Role::None | Role::Owner | Role::Frozen(_) => None,
         };
-        given || self.lookup.iter().flat_map(|lookup| lookup.answers.values()).any(told) || nodes.others().any(claimed)
+        // It gave the session to one who died, and perhaps gave it on before: nobody can say yet.
+        let sought = matches!(&self.role, Role::Drain(Drain { to: None, .. }));
+        let told = self.lookup.iter().flat_map(|lookup| lookup.answers.values()).flat_map(|answer| match answer {
+            Answer::None(homes) => homes.as_slice(),
+            Answer::Elsewhere(owner) => std::slice::from_ref(owner),
+            Answer::Export(_) => &[],
+        });
+        let named: BTreeSet<&Arc<str>> = told.chain(given).collect();
+        let reaches = nodes.others().filter_map(|(node, reach)| match (reach, cx.out.claims(node, cx.id)) {
+            (Reach::Connected, _) => None,
+            (_, _) if named.contains(node) => Some(reach),
+            (Reach::Unreachable | Reach::Suspended, Claim::No) => None,
+            (Reach::Unreachable | Reach::Suspended, Claim::Yes) => Some(reach),
+            // Nobody knows what it has. It is waited for as long as anybody waits for it.
+            (Reach::Unreachable, Claim::Unknown) => Some(reach),
+            (Reach::Suspended, Claim::Unknown) => None,
+        });
+        let reaches: Vec<Reach> = reaches.chain(sought.then_some(Reach::Suspended)).collect();
+        let suspended = reaches.contains(&Reach::Suspended);
+        if suspended { Some(Reach::Suspended) } else { reaches.first().copied() }
     }
 
     /// Notes who did not answer before the session came to be here, and may have one of this name; what they have is asked

@@ -1,12 +1,13 @@
 //! The nodes that run, brought to what the manifests plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tombolo_broker_api::Config;
+use tombolo_broker_api::{EvacuationPhase, EvacuationStatus};
+use tombolo_operator::plan::config::Rendered;
 use tombolo_operator::validate::ValidCluster;
 
 use super::plan::{ClusterPorts, Key, Planned, listeners, plan};
@@ -30,7 +31,7 @@ pub struct Fleet {
 struct Node {
     cluster: String,
     config_file: PathBuf,
-    config: Config,
+    rendered: Rendered,
     /// None while its process is about to be started again.
     running: Option<Running>,
     revival: Revival,
@@ -52,6 +53,11 @@ pub struct TakenPort {
     pub message: String,
 }
 
+/// Time that a node has beyond that of its evacuation to say that it is late: it looks at its files once a second.
+const LATE: Duration = Duration::from_secs(5);
+/// How often a node that is being emptied is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
 // === impl Fleet ===
 
 impl Fleet {
@@ -63,8 +69,11 @@ impl Fleet {
 
     /// Listeners of these clusters that could not be opened; what runs already is not asked.
     pub fn taken_ports(&self, clusters: &[ValidCluster]) -> Vec<TakenPort> {
-        let ours: Vec<SocketAddr> =
-            self.nodes.values().flat_map(|node| node.config.listeners.iter().map(|listener| listener.bind)).collect();
+        let ours: Vec<SocketAddr> = self
+            .nodes
+            .values()
+            .flat_map(|node| node.rendered.config.listeners.iter().map(|listener| listener.bind))
+            .collect();
         let mut taken = Vec::new();
         for cluster in clusters {
             for (ordinal, at, port) in listeners(cluster) {
@@ -97,6 +106,7 @@ impl Fleet {
         }
         let stays = |key: &Key| planned.iter().any(|plan| (&plan.namespace, &plan.node) == (&key.0, &key.1));
         let gone: Vec<_> = self.nodes.keys().filter(|key| !stays(key)).cloned().collect();
+        self.evacuate(&gone, &planned, say).await?;
         // The last of a cluster first, as pods go.
         for key in gone.into_iter().rev() {
             if let Some(node) = self.nodes.remove(&key) {
@@ -111,7 +121,7 @@ impl Fleet {
             make_private(&plan.folder.join("data"))?;
             folder::write(&plan.folder.join("config"), &plan.rendered.files)?;
             if let Some(node) = self.nodes.get_mut(&(plan.namespace.clone(), plan.node.clone())) {
-                node.config = plan.rendered.config;
+                node.rendered = plan.rendered;
                 continue;
             }
             // All at once, so that links and nodes find the other side.
@@ -127,14 +137,51 @@ impl Fleet {
                 Ok(running) => {
                     say(started_line(&node, &cluster, &running));
                     let (admin, pid, revival) = (running.admin(), running.pid(), Revival::new(Instant::now()));
-                    let (config, running) = (rendered.config, Some(running));
-                    let started = Node { cluster, config_file, config, running, revival, admin, pid };
+                    let running = Some(running);
+                    let started = Node { cluster, config_file, rendered, running, revival, admin, pid };
                     self.nodes.insert((namespace, node), started);
                 }
                 Err(error) => outcome = Err(error),
             }
         }
         outcome
+    }
+
+    /// Has nodes emptied that go while others of their cluster stay, so that these have all that they had.
+    async fn evacuate(&self, gone: &[Key], planned: &[Planned], say: &mut impl FnMut(String)) -> Result<()> {
+        let mut leaving = Vec::new();
+        let clusters: BTreeSet<(&String, &String)> =
+            planned.iter().map(|plan| (&plan.namespace, &plan.cluster)).collect();
+        for (namespace, cluster) in clusters {
+            let all = || self.nodes.iter().filter(move |(key, node)| key.0 == *namespace && node.cluster == *cluster);
+            let names: Vec<String> =
+                all().filter(|(key, _)| gone.contains(key)).map(|(key, _)| key.1.clone()).collect();
+            if names.is_empty() || all().all(|(key, _)| gone.contains(key)) {
+                continue;
+            }
+            for (_, node) in all() {
+                let folder = node.config_file.parent().context("a configuration lies in a folder")?;
+                folder::write(folder, &node.rendered.evacuating(&names).files)?;
+            }
+            names.iter().for_each(|name| say(format!("evacuating: {name}")));
+            leaving.extend(all().filter(|(key, _)| gone.contains(key)));
+        }
+        for ((_, name), node) in leaving {
+            let Some(running) = &node.running else { continue };
+            let deadline = Instant::now() + node.rendered.config.tuning.cluster.evacuation.timeout.duration() + LATE;
+            loop {
+                let left = running.status().await.map(|status| status.evacuation);
+                match left.as_ref().map(|evacuation| evacuation.as_ref().map(|evacuation| evacuation.phase)) {
+                    Some(Some(EvacuationPhase::Empty)) => break say(format!("empty: {name}")),
+                    Some(Some(EvacuationPhase::TimedOut)) => break say(not_empty(name, left.flatten())),
+                    Some(Some(EvacuationPhase::Evacuating) | None) | None if Instant::now() > deadline => {
+                        break say(not_empty(name, left.flatten()));
+                    }
+                    Some(Some(EvacuationPhase::Evacuating) | None) | None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Restarts nodes that took a configuration of which some keys wait for that, as the operator replaces pods.
@@ -148,7 +195,7 @@ impl Fleet {
             };
             let key = (view.namespace.clone(), view.node.clone());
             let Some(node) = self.nodes.get_mut(&key) else { continue };
-            if node.config.hash != status.config_hash {
+            if node.rendered.config.hash != status.config_hash {
                 continue;
             }
             let Some(running) = node.running.take() else { continue };
@@ -203,7 +250,7 @@ impl Fleet {
         self.nodes.iter().all(|((namespace, name), node)| {
             let view = views.iter().find(|view| (&view.namespace, &view.node) == (namespace, name));
             let status = view.and_then(|view| view.status.as_ref());
-            status.is_some_and(|status| status.config_hash == node.config.hash)
+            status.is_some_and(|status| status.config_hash == node.rendered.config.hash)
         })
     }
 
@@ -243,6 +290,15 @@ impl Node {
         self.running = Some(running);
         Ok(())
     }
+}
+
+fn not_empty(node: &str, left: Option<EvacuationStatus>) -> String {
+    let EvacuationStatus { connections, sessions, draining, waiting_messages, .. } = left.unwrap_or_default();
+    format!(
+        "warning: {node} goes though it is not empty: {connections} clients, {} sessions and {waiting_messages} messages \
+         are lost with it",
+        sessions + draining
+    )
 }
 
 fn started_line(node: &str, cluster: &str, running: &Running) -> String {

@@ -67,7 +67,11 @@ pub fn render(cluster: &ValidCluster, placement: &Placement) -> Rendered {
         cluster: Some(placement.cluster.clone()),
         links: cluster.links.iter().map(|link| render_link(link, &mut files)).collect(),
     };
-    let mut files = files.0;
+    sealed(files.0, config)
+}
+
+/// Puts the configuration among its files, with its hash over all of them.
+fn sealed(mut files: BTreeMap<String, Vec<u8>>, config: Config) -> Rendered {
     files.insert(CONFIG_FILE.to_owned(), yaml(&config));
     let config = Config { hash: hash_of(&files), ..config };
     files.insert(CONFIG_FILE.to_owned(), yaml(&config));
@@ -75,6 +79,18 @@ pub fn render(cluster: &ValidCluster, placement: &Placement) -> Rendered {
 }
 
 // === impl Rendered ===
+
+impl Rendered {
+    /// The same with these nodes of the cluster being emptied.
+    #[must_use]
+    pub fn evacuating(&self, nodes: &[String]) -> Self {
+        let mut config = Config { hash: String::new(), ..self.config.clone() };
+        if let Some(cluster) = &mut config.cluster {
+            cluster.evacuating = nodes.to_vec();
+        }
+        sealed(self.files.clone(), config)
+    }
+}
 
 impl fmt::Debug for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
