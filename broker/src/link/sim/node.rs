@@ -195,7 +195,7 @@ impl Publication {
 impl Beside {
     /// As a link takes it.
     pub fn aside(&self) -> Aside<'_> {
-        Aside { stamp: self.stamp, shares: &self.shares, shares_only: self.shares_only }
+        Aside { stamp: self.stamp, shares: &self.shares, shares_only: self.shares_only, origin: None }
     }
 }
 
@@ -218,10 +218,10 @@ impl Outlet for Calls<'_> {
         true
     }
 
-    fn deliver(&mut self, message: &Delivery<'_>) {
+    fn deliver(&mut self, message: &Delivery<'_>) -> bool {
         let Delivery { frame, layout, qos, path, shard, marks, aside, .. } = *message;
         let (publication, routed_by) = unpack(layout.payload(frame));
-        let Aside { stamp, shares, shares_only } = aside;
+        let Aside { stamp, shares, shares_only, .. } = aside;
         self.actions.push(Action::Deliver(Delivered {
             publication,
             routed_by,
@@ -231,6 +231,7 @@ impl Outlet for Calls<'_> {
             marks: marks.clone(),
             beside: Beside { stamp, shares: shares.to_vec(), shares_only },
         }));
+        true
     }
 
     fn subscribe(&mut self, filter: &Filter) {
@@ -239,6 +240,10 @@ impl Outlet for Calls<'_> {
 
     fn unsubscribe(&mut self, filter: &Filter) {
         assert!(self.routes.remove(filter), "`{}` is removed, and was not in the index", filter.as_str());
+    }
+
+    fn passed_on(&mut self, _token: u64) -> bool {
+        true
     }
 
     fn sync(&mut self, token: u64) -> bool {
@@ -259,6 +264,7 @@ impl Outlet for Calls<'_> {
     fn control(&mut self, _node: &Arc<str>, _payload: &[u8]) {}
 
     fn passed(&mut self, _node: &Arc<str>, _shard: u8, _mark: &Mark) {}
+    fn way(&mut self, _conn: Conn, _payload: &[u8]) {}
 
     fn announce(&mut self, mark: &Mark) {
         self.actions.push(Action::Announce(mark.clone()));
