@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Now;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
 use super::interest_in::InterestIn;
 use super::lane_in::LaneIn;
@@ -23,6 +24,8 @@ pub struct Source {
     pub announced: (Version, u64),
     /// By which versions its lane of messages is routed.
     pub marks: Marks,
+    /// Since when it has had no connection, as far as ticks have seen it.
+    pub lost: Option<Now>,
     /// Its lane of messages as other nodes of this cluster know it, and of a peer that of another cluster of which it passed
     /// something on last.
     pub origin: Option<Arc<LaneId>>,
@@ -41,6 +44,7 @@ impl Source {
             interest: InterestIn::default(),
             announced: Default::default(),
             marks: Marks::default(),
+            lost: None,
             origin: None,
             lanes: Default::default(),
         }

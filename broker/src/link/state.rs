@@ -68,7 +68,7 @@ pub(super) struct Trouble {
 }
 
 /// Connections of one link; more are refused.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 128;
 
 /// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
 pub(super) const LIFE: u64 = 1 << 20;
@@ -268,6 +268,7 @@ impl<S: Spool> Link<S> {
                 }
             }
         }
+        self.forget_lost(out, now);
         let max_age = self.settings.spool.max_age.duration();
         while self.messages.oldest_droppable().is_some_and(|came| now.saturating_sub(came) > max_age) {
             let Some(messages) = self.messages.drop_oldest(now) else { break };

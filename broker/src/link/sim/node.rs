@@ -9,7 +9,7 @@ use crate::clock::Stamp;
 use crate::codec::{Qos, Version, publish};
 use crate::link::backoff::Dialling;
 use crate::link::marks::{Mark, Version as Interest};
-use crate::link::{Aside, Conn, Delivery, Link, Marks, Outlet, Refusal};
+use crate::link::{Aside, Conn, Delivery, Link, Marks, Origin, Outlet, Refusal};
 use crate::router::{Path, SharedSubscription};
 use crate::topic::Filter;
 
@@ -157,6 +157,8 @@ pub struct Delivered {
     pub marks: Marks,
     /// What the peer told besides.
     pub beside: Beside,
+    /// Its place in the lane of the other cluster's node.
+    pub origin: Option<Origin>,
 }
 
 /// The outlet of one call: collects what is asked, and changes the index at once.
@@ -230,6 +232,7 @@ impl Outlet for Calls<'_> {
             shard,
             marks: marks.clone(),
             beside: Beside { stamp, shares: shares.to_vec(), shares_only },
+            origin: aside.origin.cloned(),
         }));
         true
     }
