@@ -133,13 +133,24 @@ impl Publisher {
         Self { client, number, published: 0 }
     }
 
-    /// Publishes one message at this QoS, 1 or 2, and completes it.
-    async fn publish(&mut self, qos: u8) {
+    /// Sends so many messages of QoS 1, whose acknowledgements are still to come.
+    async fn send(&mut self, messages: u32) {
+        let packets: Vec<u8> = (0..messages).flat_map(|_| self.next(1).1).collect();
+        self.client.send(packets).await;
+    }
+
+    fn next(&mut self, qos: u8) -> (u16, Vec<u8>) {
         self.published += 1;
         let payload: Vec<u8> = [self.number, self.published].iter().flat_map(|n| n.to_be_bytes()).collect();
         let id = (self.published % 60_000) as u16 + 1;
         let topic = format!("t/{}", self.number);
-        self.client.send(Publish::new(5, &topic, payload).qos(qos, id).bytes()).await;
+        (id, Publish::new(5, &topic, payload).qos(qos, id).bytes())
+    }
+
+    /// Publishes one message at this QoS, 1 or 2, and completes it.
+    async fn publish(&mut self, qos: u8) {
+        let (id, packet) = self.next(qos);
+        self.client.send(packet).await;
         if qos == 1 {
             assert!(self.client.packet().await.ack(0x40).reason < 0x80);
             return;
@@ -147,6 +158,22 @@ impl Publisher {
         assert!(self.client.packet().await.ack(0x50).reason < 0x80);
         self.client.send(packet::pubrel(id)).await;
         assert!(self.client.packet().await.ack(0x70).reason < 0x80);
+    }
+}
+
+/// Publishes so many messages by each of these, without waiting in between; `meanwhile` happens when half of them are on their way.
+async fn burst(publishers: &mut [Publisher], messages: u32, meanwhile: impl FnOnce()) {
+    for publisher in &mut *publishers {
+        publisher.send(messages / 2).await;
+    }
+    meanwhile();
+    for publisher in &mut *publishers {
+        publisher.send(messages / 2).await;
+    }
+    for publisher in publishers {
+        for _ in 0..messages / 2 * 2 {
+            assert!(publisher.client.packet().await.ack(0x40).reason < 0x80);
+        }
     }
 }
 
@@ -290,6 +317,23 @@ async fn connections_that_break_again_and_again_and_come_back_to_other_nodes_los
         for publisher in &mut publishers {
             publisher.publish(1 + (round % 2) as u8).await;
         }
+    }
+    all_arrives(&mut subscribers, &publishers).await;
+}
+
+#[tokio::test]
+async fn nodes_that_are_killed_in_a_stream_of_messages_make_no_loss_and_no_repeat() {
+    let mut linked = Linked::start(3, 3, |_, _| true).await;
+    let (mut subscribers, mut publishers) = clients(&linked, Some(1)).await;
+    for round in 0..6 {
+        burst(&mut publishers, 200, || match round {
+            1 => linked.far.kill(1),
+            4 => linked.near.kill(1),
+            _ => {}
+        })
+        .await;
+        // Again and again connections of the others break too.
+        linked.proxies.iter().filter(|((here, _), _)| *here == round % 3).for_each(|(_, proxy)| proxy.cut());
     }
     all_arrives(&mut subscribers, &publishers).await;
 }

@@ -82,7 +82,8 @@ impl Shard {
         let now = self.core.now;
         let Some(row) = self.link_row(slot) else { return };
         let (Some(link), Target::Cluster(config)) = (&row.link, &row.target) else { return };
-        let needs = config.enabled && row.draining.is_none() && link.carrier().is_none();
+        let needs = config.enabled && link.carrier().is_none();
+        let drains = row.draining.is_some();
         let cluster: Box<str> = config.remote_cluster.as_str().into();
         if let Some(own) = &row.ways.own {
             let late = own.conn.is_none() && own.until <= now;
@@ -91,15 +92,15 @@ impl Shard {
             }
             return;
         }
-        if !needs || self.peers.is_empty() || row.ways.ask_at > now {
+        let (due, first) = (row.ways.ask_at <= now, row.ways.ask_at == Millis(0));
+        if needs && !due {
             return;
         }
-        let first = row.ways.ask_at == Millis(0);
         if let Some(row) = self.link_row_mut(slot) {
-            // What is dialled may stand soon.
+            // What is dialled, at first or when it broke, may stand soon.
             row.ways.ask_at = now + ASK_EVERY;
         }
-        if !first {
+        if needs && !first && !drains && !self.peers.is_empty() {
             self.ways_asked += 1;
             let way = WayId { opener: self.shared.local.node.as_ref().into(), cluster, number: self.ways_asked };
             let payload: Arc<[u8]> = Frame { way, back: false, what: What::Ask }.encode().into();

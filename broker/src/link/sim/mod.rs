@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod detours;
 mod marks;
 mod network;
 mod node;
