@@ -156,6 +156,7 @@ fn state(link: &LinkStatus) -> String {
         LinkState::Connected => "connected",
     };
     match (link.dialled, link.accepted) {
+        (0, 0) if link.by_way > 0 => format!("{word} (by another node)"),
         (0, 0) => word.to_owned(),
         (dialled, 0) => format!("{word} ({dialled} out)"),
         (0, accepted) => format!("{word} ({accepted} in)"),

@@ -57,7 +57,8 @@ impl View {
 impl Readiness {
     /// Of these nodes together; `link_ready` judges an enabled link, `peer_ready` another node as one sees it.
     ///
-    /// A link of a cluster is ready when it is at one of its nodes: what the others have for the remote goes that way.
+    /// A link of a cluster is ready when it is at each of its nodes; one that has no connection of its own goes by way of
+    /// another.
     pub fn of(
         views: &[View],
         link_ready: impl Fn(&View, &LinkStatus) -> bool,
@@ -74,7 +75,7 @@ impl Readiness {
             let others = views.iter().filter(|other| other.is_sibling_of(view)).count() - 1;
             ready &= status.peers.len() >= others && status.peers.iter().all(|peer| peer_ready(view, peer));
             for link in status.links.iter().filter(|link| link.state != LinkState::Disabled) {
-                *links.entry((&view.namespace, &view.cluster, &link.name)).or_default() |= link_ready(view, link);
+                *links.entry((&view.namespace, &view.cluster, &link.name)).or_insert(true) &= link_ready(view, link);
             }
         }
         let clusters: BTreeSet<_> = views.iter().map(|view| (&view.namespace, &view.cluster)).collect();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_ready_when_every_node_is_with_every_other_and_one_of_them_with_the_remote() {
+    fn a_cluster_is_ready_when_every_node_is_with_every_other_and_with_every_remote() {
         let all = [true, true];
         for (what, views, ready) in [
             ("nothing", vec![], false),
@@ -121,8 +122,8 @@ mod tests {
                 vec![node("0", &all, &[]), node("1", &[true, false], &[]), node("2", &all, &[])],
                 false,
             ),
-            ("a link at one of two nodes", vec![node("0", &[true], &[true]), node("1", &[true], &[false])], true),
-            ("a link at none", vec![node("0", &[true], &[false]), node("1", &[true], &[false])], false),
+            ("a link at one of two nodes", vec![node("0", &[true], &[true]), node("1", &[true], &[false])], false),
+            ("a link at both", vec![node("0", &[true], &[true]), node("1", &[true], &[true])], true),
             (
                 "a node that does not answer",
                 vec![node("0", &[true], &[]), View { status: None, ..node("1", &[], &[]) }],

@@ -3,6 +3,7 @@
 mod evacuation;
 mod faults;
 mod flow;
+mod links;
 mod members;
 mod partings;
 mod retained;

@@ -15,6 +15,8 @@ use crate::proxy::{Proxy, Way, Weather};
 
 /// A running cluster; its nodes are named by their place, from 0.
 pub struct Cluster {
+    /// Its name.
+    name: &'static str,
     /// Its nodes.
     pub nodes: Vec<Broker>,
     /// Between each pair, by their places, the lower first.
@@ -26,7 +28,11 @@ pub const NAME: &str = "cluster";
 
 /// Name of the node at a place.
 pub fn node(place: usize) -> String {
-    format!("{NAME}-{place}")
+    node_of(NAME, place)
+}
+
+fn node_of(cluster: &str, place: usize) -> String {
+    format!("{cluster}-{place}")
 }
 
 impl Cluster {
@@ -37,7 +43,17 @@ impl Cluster {
 
     /// The same, after a change of each node's configuration.
     pub async fn with(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
-        let mut cluster = Self::spawn(nodes, change).await;
+        Self::named(NAME, nodes, &[], change).await
+    }
+
+    /// The same of a cluster of another name, with more files in each node's folder.
+    pub async fn named(
+        name: &'static str,
+        nodes: usize,
+        files: &[(&str, &str)],
+        change: impl FnMut(usize, &mut Config),
+    ) -> Self {
+        let mut cluster = Self::spawn_named(name, nodes, files, change).await;
         for node in &mut cluster.nodes {
             node.await_serving().await;
         }
@@ -46,7 +62,19 @@ impl Cluster {
     }
 
     /// Starts the nodes and does not wait.
-    pub async fn spawn(nodes: usize, mut change: impl FnMut(usize, &mut Config)) -> Self {
+    pub async fn spawn(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
+        Self::spawn_named(NAME, nodes, &[], change).await
+    }
+
+    async fn spawn_named(
+        name: &'static str,
+        nodes: usize,
+        files: &[(&str, &str)],
+        mut change: impl FnMut(usize, &mut Config),
+    ) -> Self {
+        let node = |place| node_of(name, place);
+        // 32 hexadecimal digits, of which the name makes the last two.
+        let last = if name == NAME { 0xef } else { name.bytes().fold(0_u8, u8::wrapping_add) };
         // Who dials is the one whose name sorts first, which is the lower place with one digit.
         assert!(nodes <= 10, "names of nodes sort like their places");
         let authority = Authority::new("nodes");
@@ -61,9 +89,9 @@ impl Cluster {
             // Each knows those that it dials by the proxy between, itself and the others as they are.
             let address = |other| proxies.get(&(place, other)).map_or(binds[other], |proxy: &Proxy| proxy.address);
             let member = |other| ClusterNode { name: node(other), address: address(other).to_string() };
-            let mut config = Config { node_name: node(place), ..broker::config(NAME) };
+            let mut config = Config { node_name: node(place), ..broker::config(name) };
             config.cluster = Some(ClusterConfig {
-                id: "0123456789abcdef0123456789abcdef".to_owned(),
+                id: format!("0123456789abcdef0123456789abcd{last:02x}"),
                 bind: binds[place],
                 certificate_file: "node.crt".into(),
                 key_file: "node.key".into(),
@@ -73,19 +101,20 @@ impl Cluster {
             });
             change(place, &mut config);
             let identity = authority.node(&node(place));
-            let files =
-                [("node.crt", &*identity.certificate), ("node.key", &identity.key), ("nodes-ca.crt", &authority.pem())];
+            let ca = authority.pem();
+            let own = [("node.crt", &*identity.certificate), ("node.key", &*identity.key), ("nodes-ca.crt", &*ca)];
+            let files: Vec<(&str, &str)> = own.into_iter().chain(files.iter().copied()).collect();
             Broker::spawn(config, &files)
         };
         let nodes = (0..nodes).map(start).collect();
-        Self { nodes, proxies }
+        Self { name, nodes, proxies }
     }
 
     /// Awaits that each node is ready with each other.
     pub async fn ready(&self) {
         for here in 0..self.nodes.len() {
             for there in (0..self.nodes.len()).filter(|there| *there != here) {
-                self.nodes[here].admin.peer_ready(&node(there)).await;
+                self.nodes[here].admin.peer_ready(&node_of(self.name, there)).await;
             }
         }
     }
@@ -97,7 +126,7 @@ impl Cluster {
 
     /// Awaits that a node sees another one as wanted.
     pub async fn sees(&self, here: usize, there: usize, holds: impl Fn(&PeerStatus) -> bool) -> PeerStatus {
-        self.nodes[here].admin.peer_when(&node(there), "as wanted", holds).await
+        self.nodes[here].admin.peer_when(&node_of(self.name, there), "as wanted", holds).await
     }
 
     /// Cuts two nodes off from each other, and awaits that both know.

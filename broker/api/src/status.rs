@@ -171,6 +171,10 @@ pub struct LinkStatus {
     pub dialled: u32,
     /// Connections that the remote dialled and that stand.
     pub accepted: u32,
+    /// Connections by way of another node of this cluster that stand: 1 while this node has none of its own and another
+    /// has.
+    #[serde(default)]
+    pub by_way: u32,
     /// Last heartbeat's way there and back, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_micros: Option<u64>,

@@ -1,5 +1,6 @@
 //! What stands before the packet of a message in a batch: its path, and what nodes of one cluster tell each other of it.
 
+use super::origin::Origin;
 use crate::clock::Stamp;
 
 /// What one node tells another about a message, besides the packet.
@@ -11,9 +12,11 @@ pub struct Aside<'a> {
     pub shares: &'a [u32],
     /// Nobody else gets it there.
     pub shares_only: bool,
+    /// It came from another cluster, from here.
+    pub origin: Option<&'a Origin>,
 }
 
-/// The same as it stands in a batch.
+/// The same as it stands in a batch, but for the origin, which is a record of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AsideBytes<'a> {
     /// The stamp.
@@ -78,6 +81,6 @@ impl<'a> AsideBytes<'a> {
         scratch.clear();
         let (numbers, _) = self.shares.as_chunks::<4>();
         scratch.extend(numbers.iter().map(|number| u32::from_be_bytes(*number)));
-        Aside { stamp: self.stamp, shares: scratch, shares_only: self.shares_only }
+        Aside { stamp: self.stamp, shares: scratch, shares_only: self.shares_only, origin: None }
     }
 }

@@ -23,6 +23,12 @@ impl Dialling {
         Self { servers: servers.max(1), longest: longest.max(SHORTEST), failures: 0, next: 0 }
     }
 
+    /// The same, beginning with this server, or the one that many places on from the first.
+    #[must_use]
+    pub fn beginning_with(self, server: usize) -> Self {
+        Self { next: server % self.servers, ..self }
+    }
+
     /// The index of the server to dial.
     pub fn server(&self) -> usize {
         self.next

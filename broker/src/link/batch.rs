@@ -8,6 +8,8 @@ pub const TOPIC_LANE: &str = "$LINK/v1/lane";
 pub const TOPIC_BEAT: &str = "$LINK/v1/beat";
 /// Topic of control messages.
 pub const TOPIC_CONTROL: &str = "$LINK/v1/control";
+/// Topic of what passes along ways.
+pub const TOPIC_WAY: &str = "$LINK/v1/way";
 
 /// Bytes of a batch, head included, beyond which no second record is put in.
 pub const BATCH_MAX: usize = 65_536;

@@ -7,6 +7,7 @@ use crate::codec::{Qos, Version as Mqtt, publish};
 use super::Now;
 use super::batch::{HEAD, Head};
 use super::marks::Mark;
+use super::origin::Origin;
 use super::outlet::Forward;
 use super::record;
 
@@ -24,6 +25,8 @@ pub struct Chunk {
     expiries: Vec<(u32, Now)>,
     /// The shard that routed what was appended last.
     shard: u8,
+    /// Where the message came from that was appended last of those from other clusters.
+    origin: Option<Origin>,
     /// The newest marks in it with their shards, so that they outlive its messages.
     marks: Vec<(u8, Mark)>,
 }
@@ -47,6 +50,7 @@ impl Chunk {
             opened: Duration::ZERO,
             expiries: Vec::new(),
             shard: 0,
+            origin: None,
             marks: Vec::new(),
         }
     }
@@ -56,6 +60,11 @@ impl Chunk {
         let Forward { frame, layout, path, shard, ref aside, qos: _ } = *message;
         self.begin(now);
         self.turn_to(shard);
+        if let Some(origin) = aside.origin {
+            record::put_origin(&mut self.bytes, origin, self.origin.as_ref());
+            self.records += 1;
+            self.origin = Some(origin.clone());
+        }
         record::put_message(&mut self.bytes, path, aside);
         let at = self.bytes.len();
         let layout = if layout.version() == Mqtt::V5 && layout.qos() == qos && layout.alias() == 0 {
@@ -152,8 +161,8 @@ impl Chunk {
 
     /// True if a further record of this length belongs in the next chunk, when chunks have at most `max` bytes.
     pub fn is_full_for(&self, len: usize, max: usize) -> bool {
-        // One more record may stand before it: the shard.
-        self.records > 0 && (self.bytes.len() + len > max || self.records >= u16::MAX - 1)
+        // Two more records may stand before it: the shard and the origin.
+        self.records > 0 && (self.bytes.len() + len > max || self.records >= u16::MAX - 2)
     }
 
     /// True if nothing is in it.
@@ -205,7 +214,9 @@ impl Chunk {
 /// Bytes that a message takes in a chunk, at most.
 pub fn message_len(message: &Forward<'_>) -> usize {
     // Re-encoding adds a property length and may add a packet id; the length of the path has two bytes.
-    record::SHARD_LEN + 1 + 2 + message.path.bytes().len() + message.aside.encoded_len() + message.layout.total() + 4
+    let origin = message.aside.origin.map_or(0, record::origin_len);
+    let path = message.path.bytes().len();
+    record::SHARD_LEN + origin + 1 + 2 + path + message.aside.encoded_len() + message.layout.total() + 4
 }
 
 fn is_replaced((shard, old): &(u8, Mark), by: u8, mark: &Mark) -> bool {

@@ -45,6 +45,8 @@ pub struct Connection {
     pub taken: [u64; 2],
     /// The version and digest of our interest that it said it holds.
     pub held: (Version, u64),
+    /// The lanes of that node come over this connection, as it last said.
+    pub brings: bool,
     /// Heartbeats in a row that said it holds something else than it was told.
     pub mismatches: u8,
     /// Its heartbeats.
@@ -69,8 +71,8 @@ impl Connection {
     /// A connection after CONNACK.
     pub fn new(conn: Conn, role: Role, limits: Limits, order: u64, pulse: Pulse, now: Now) -> Self {
         let phase = match role {
-            Role::Dialled => Phase::AwaitWelcome,
-            Role::Accepted => Phase::AwaitHello,
+            Role::Dialled | Role::DialledByWay => Phase::AwaitWelcome,
+            Role::Accepted | Role::AcceptedByWay => Phase::AwaitHello,
         };
         Self {
             conn,
@@ -83,6 +85,7 @@ impl Connection {
             incarnation: 0,
             taken: [0; 2],
             held: Default::default(),
+            brings: false,
             mismatches: 0,
             pulse,
             in_flight: VecDeque::new(),
@@ -101,6 +104,11 @@ impl Connection {
     pub fn acknowledge(&mut self, packet_id: NonZeroU16) -> Option<InFlight> {
         let index = self.in_flight.iter().position(|batch| batch.packet_id == packet_id)?;
         self.in_flight.remove(index)
+    }
+
+    /// Which of two connections is used: the greater.
+    pub fn rank(&self) -> (u8, u64) {
+        (self.role.rank(), self.order)
     }
 
     /// Batches unacknowledged.

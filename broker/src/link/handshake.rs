@@ -4,13 +4,14 @@ use super::PACKET_MIN;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES, TOPIC_HELLO};
 use super::connection::Phase;
 use super::greeting::{Greeting, Step, common_version, refuse};
-use super::marks::Version;
+use super::listener::Listener;
 use super::outlet::{Conn, Now, Outlet, Role};
 use super::refusal::{Refusal, Why};
 use super::settings::{Local, Scope};
 use super::source::Source;
 use super::spool::Spool;
 use super::state::Link;
+use super::way;
 
 /// Nodes of the remote cluster that a link remembers.
 const NODES_MAX: usize = 64;
@@ -76,10 +77,14 @@ impl<S: Spool> Link<S> {
 
     /// The other end said what it took: batches flow.
     fn begin(&mut self, out: &mut impl Outlet, conn: Conn, greeting: &Greeting, now: Now) -> Result<(), Refusal> {
-        let lanes = [
-            (LANE_MESSAGES, self.messages.epoch(), self.messages.sealed()),
-            (LANE_INTEREST, self.interest.epoch(), self.interest.sealed()),
-        ];
+        let interest_epoch = self.wanted.version().epoch;
+        let Some(node) = self.connection(conn).map(|connection| connection.node.clone()) else { return Ok(()) };
+        if self.listener(&node).is_none() {
+            self.listeners.push(Listener::new(node.clone(), interest_epoch));
+        }
+        let told = self.listener(&node).map_or(0, |listener| listener.lane.sealed());
+        let lanes =
+            [(LANE_MESSAGES, self.messages.epoch(), self.messages.sealed()), (LANE_INTEREST, interest_epoch, told)];
         let taken = lanes.map(|(lane, epoch, _)| greeting.taken_of(lane, epoch));
         for ((lane, _, sealed), taken) in lanes.into_iter().zip(taken) {
             if taken > sealed {
@@ -95,9 +100,12 @@ impl<S: Spool> Link<S> {
         connection.taken = taken;
         connection.held = greeting.held;
         connection.pulse.heard(now);
-        let number = connection.pulse.beat(now);
-        self.say_beat(out, conn, number, false);
         self.elect(out, now);
+        if self.active != Some(conn)
+            && let Some(number) = self.connection(conn).map(|connection| connection.pulse.beat(now))
+        {
+            self.say_beat(out, conn, number, false);
+        }
         Ok(())
     }
 
@@ -121,7 +129,7 @@ impl<S: Spool> Link<S> {
             self.sources = kept;
             let gone: Vec<Source> = gone;
             self.unserve(out, &gone);
-            self.sources.iter_mut().for_each(|source| source.announced = Version::default());
+            self.sources.iter_mut().for_each(|source| source.announced = Default::default());
         }
         self.identify(&greeting.cluster_id);
         if self.source(&greeting.node).is_none() {
@@ -166,7 +174,8 @@ impl<S: Spool> Link<S> {
         if !settings.enabled {
             return refuse(Why::LinkDisabled, format!("the link with `{name}` is disabled on this side"));
         }
-        if packet_max < PACKET_MIN {
+        // A way leaves less, and a full batch has room in it all the same.
+        if packet_max < if role.is_direct() { PACKET_MIN } else { PACKET_MIN - 2 * way::OVERHEAD } {
             let message = format!("the remote takes packets of {packet_max} bytes; links need {PACKET_MIN} at least");
             return refuse(Why::PacketSizeTooSmall, message);
         }
@@ -188,18 +197,15 @@ impl<S: Spool> Link<S> {
         }
         if *name != settings.remote_cluster {
             let expected = &settings.remote_cluster;
-            return match role {
-                Role::Dialled => {
-                    let message = format!("the address belongs to cluster `{name}`, and this link is for `{expected}`");
-                    refuse(Why::ClusterNameMismatch, message)
-                }
-                Role::Accepted => {
-                    let message = format!("this link is for cluster `{expected}`, and `{name}` called");
-                    refuse(Why::UnknownCluster, message)
-                }
+            return if role.is_ours() {
+                let message = format!("the address belongs to cluster `{name}`, and this link is for `{expected}`");
+                refuse(Why::ClusterNameMismatch, message)
+            } else {
+                let message = format!("this link is for cluster `{expected}`, and `{name}` called");
+                refuse(Why::UnknownCluster, message)
             };
         }
-        if role == Role::Accepted && greeting.target != self.local.cluster_name {
+        if !role.is_ours() && greeting.target != self.local.cluster_name {
             let (target, own) = (&greeting.target, &self.local.cluster_name);
             return refuse(Why::ClusterNameMismatch, format!("`{target}` was called, and this is cluster `{own}`"));
         }
@@ -229,13 +235,14 @@ impl<S: Spool> Link<S> {
             return refuse(Why::OwnNode, message);
         }
         if **node != *expected {
-            let message = match role {
-                Role::Dialled => format!("the address belongs to node `{node}`, and should be that of `{expected}`"),
-                Role::Accepted => format!("node `{node}` called where `{expected}` was to"),
+            let message = if role.is_ours() {
+                format!("the address belongs to node `{node}`, and should be that of `{expected}`")
+            } else {
+                format!("node `{node}` called where `{expected}` was to")
             };
             return refuse(Why::NodeMismatch, message);
         }
-        if role == Role::Accepted && target != own_node {
+        if !role.is_ours() && target != own_node {
             return refuse(Why::NodeMismatch, format!("node `{target}` was called, and this is `{own_node}`"));
         }
         Ok(())
@@ -245,7 +252,7 @@ impl<S: Spool> Link<S> {
         let mut greeting = Greeting::new(step, &self.local, self.settings.target());
         greeting.lanes = vec![
             (LANE_MESSAGES, self.messages.epoch()),
-            (LANE_INTEREST, self.interest.epoch()),
+            (LANE_INTEREST, self.wanted.version().epoch),
             (LANE_LOSSY, self.lossy.epoch()),
         ];
         greeting
@@ -254,6 +261,6 @@ impl<S: Spool> Link<S> {
     fn tell_taken(&mut self, answer: &mut Greeting, greeting: &Greeting) {
         let Some(source) = self.source(&greeting.node) else { return };
         answer.taken = source.taken();
-        answer.held = (source.interest.version(), source.interest.digest());
+        answer.held = source.held();
     }
 }

@@ -10,6 +10,8 @@ use super::marks::Version;
 pub struct Beat {
     /// It answers one of ours.
     pub answer: bool,
+    /// The sender's lanes of messages go over this connection.
+    pub brings: bool,
     /// The number of the heartbeat, which the answer repeats.
     pub number: u64,
     /// What the sender wants: version and digest.
@@ -59,7 +61,7 @@ impl Beat {
     /// The payload.
     pub fn encode(&self) -> [u8; LEN] {
         let mut out = [0; LEN];
-        out[0] = u8::from(self.answer);
+        out[0] = u8::from(self.answer) | u8::from(self.brings) << 1;
         let (wanted, held) = (self.wanted, self.held);
         let numbers = [self.number, wanted.0.epoch, wanted.0.number, wanted.1, held.0.epoch, held.0.number, held.1];
         for (place, number) in out[1..].chunks_exact_mut(8).zip(numbers) {
@@ -70,14 +72,15 @@ impl Beat {
 
     /// Reads a payload; longer ones are of a newer version, and read as far as they are known.
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        let (answer, numbers) = payload.first_chunk::<LEN>()?.split_first()?;
+        let (flags, numbers) = payload.first_chunk::<LEN>()?.split_first()?;
         let mut numbers =
             numbers.chunks_exact(8).map(|n| u64::from_be_bytes(n.try_into().expect("chunks of 8 have 8 bytes")));
         let mut next = || numbers.next();
         let number = next()?;
         let wanted = (Version { epoch: next()?, number: next()? }, next()?);
         let held = (Version { epoch: next()?, number: next()? }, next()?);
-        (*answer <= 1).then_some(Self { answer: *answer == 1, number, wanted, held })
+        let (answer, brings) = (flags & 1 != 0, flags & 2 != 0);
+        (*flags <= 3).then_some(Self { answer, brings, number, wanted, held })
     }
 }
 
@@ -147,6 +150,7 @@ mod tests {
     fn a_heartbeat_comes_out_as_it_went_in() {
         let beat = Beat {
             answer: true,
+            brings: true,
             number: 1,
             wanted: (Version { epoch: 2, number: 3 }, 4),
             held: (Version { epoch: 5, number: 6 }, u64::MAX),

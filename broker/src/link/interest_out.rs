@@ -1,7 +1,7 @@
-//! What this side wants: the minimal cover of its clients' filters, for a peer also their shared subscriptions, told as a
-//! snapshot and then as changes.
+//! What this side wants: the minimal cover of its clients' filters, for a peer also their shared subscriptions, in
+//! versions that every node of the other side is told alike, as a snapshot and then as changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::router::{Change, SharedSubscription};
 use crate::topic::{Cover, Filter};
@@ -13,7 +13,7 @@ use super::record::{self, Entry};
 use super::settings::Route;
 use super::shares::{self, Difference, Key, Members, SharesOut};
 
-/// What is wanted, and how much of it the other side was told.
+/// What is wanted, and the versions that were made of it.
 #[derive(Debug)]
 pub struct InterestOut {
     /// Filters of what may be received at all; none: everything.
@@ -23,16 +23,19 @@ pub struct InterestOut {
     /// What is not wanted though the cover matches it.
     except: BTreeSet<Filter>,
     shares: SharesOut,
-    /// What differs from what was told: filter, and whether it is an exception; true if it came.
+    /// What differs from the newest version: filter, and whether it is an exception; true if it came.
     untold: BTreeMap<(Filter, bool), bool>,
-    /// The next thing to tell is everything.
+    /// The next version has no changes: who is told, is told everything.
     untold_all: bool,
-    /// A version is to be told even if nothing differs.
+    /// There is to be another version though nothing differs.
     staked: bool,
-    /// The version told last.
+    /// The newest version.
     version: Version,
-    /// Digest of what was told last.
+    /// Its digest.
     digest: u64,
+    /// Changes that led to it, without a gap, the newest last; for nodes that are told less quickly than others.
+    log: VecDeque<Vec<u8>>,
+    log_bytes: usize,
 }
 
 /// A change that is about to be told.
@@ -43,6 +46,9 @@ enum Untold {
 
 /// Changes that are told as such; beyond it a snapshot is shorter to keep.
 const UNTOLD_MAX: usize = 65_536;
+
+/// Bytes of changes that are kept; a node that lags further behind is told everything.
+const LOG_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of entries that go into one record, so that a record and its head are within a batch.
 const ENTRIES_MAX: usize = BATCH_MAX - HEAD - 64;
@@ -62,6 +68,8 @@ impl InterestOut {
             staked: false,
             version: Version::default(),
             digest: 0,
+            log: VecDeque::new(),
+            log_bytes: 0,
         };
         interest.replace(routes, filters);
         interest
@@ -117,34 +125,63 @@ impl InterestOut {
         self.bound_untold();
     }
 
-    /// The next thing to tell is everything: the other side does not hold what it was told.
+    /// The next version is told as a whole to everybody.
     pub fn tell_all(&mut self) {
         self.untold_all = true;
         self.untold.clear();
     }
 
-    /// A version is to be told that contains what is wanted now, even if nothing differs.
+    /// There is to be another version, which contains what is wanted now, even if nothing differs.
     pub fn stake(&mut self) {
         self.staked = true;
     }
 
-    /// True if something was not told.
+    /// True if the newest version lacks something.
     pub fn has_untold(&self) -> bool {
-        self.staked || self.untold_all || !self.untold.is_empty() || self.shares.untold() > 0
+        self.untold_all || self.staked || !self.untold.is_empty() || self.shares.untold() > 0
     }
 
-    /// Tells it: records in order, each at most a batch. A change that needs several records is as many versions.
-    pub fn tell(&mut self) -> Vec<Vec<u8>> {
-        self.staked = false;
-        if self.untold_all { self.tell_snapshot() } else { self.tell_changes() }
+    /// Makes versions of what has changed.
+    pub fn make(&mut self) {
+        self.staked &= !self.untold_all;
+        if std::mem::take(&mut self.untold_all) {
+            self.untold.clear();
+            self.shares.tell_all();
+            self.log.clear();
+            self.log_bytes = 0;
+            self.version.number += 1;
+            self.digest = self.sum();
+        } else {
+            self.make_changes();
+        }
     }
 
-    /// The version told last.
+    /// The records that lead from this version to the newest, in order, each at most a batch; a change that needs several
+    /// records is as many versions. The newest version as a whole if the changes are not kept, or it is asked for so.
+    pub fn tell(&self, from: Version, anew: bool) -> Vec<Vec<u8>> {
+        let behind = self.version.number.saturating_sub(from.number);
+        let kept = usize::try_from(behind).ok().filter(|behind| *behind <= self.log.len());
+        match kept.filter(|_| !anew && from.epoch == self.version.epoch) {
+            Some(behind) => self.log.range(self.log.len() - behind..).cloned().collect(),
+            None => self.snapshot(),
+        }
+    }
+
+    /// All whom it concerns were told this version: changes before it are not asked for again.
+    pub fn told(&mut self, version: Version) {
+        let behind = self.version.number.saturating_sub(version.number);
+        while self.log.len() as u64 > behind || self.log_bytes > LOG_BYTES_MAX {
+            let Some(change) = self.log.pop_front() else { break };
+            self.log_bytes -= change.len();
+        }
+    }
+
+    /// The newest version.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Digest of the version told last.
+    /// Its digest.
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -154,23 +191,23 @@ impl InterestOut {
         self.cover.len() + self.shares.len()
     }
 
-    fn tell_snapshot(&mut self) -> Vec<Vec<u8>> {
-        self.untold_all = false;
-        self.untold.clear();
-        self.version.number += 1;
-        let shares = self.shares.tell_all();
-        let filters = || {
-            let wanted = self.cover.iter().map(|filter| (filter, false));
-            wanted.chain(self.except.iter().map(|filter| (filter, true)))
-        };
-        let digests = filters().map(|(filter, except)| digest_of(filter, except));
-        let digests = digests.chain(shares.iter().map(|(key, members)| shares::digest_of(key, *members)));
-        self.digest = digests.fold(0, u64::wrapping_add);
+    fn filters(&self) -> impl Iterator<Item = (&Filter, bool)> {
+        let wanted = self.cover.iter().map(|filter| (filter, false));
+        wanted.chain(self.except.iter().map(|filter| (filter, true)))
+    }
+
+    fn sum(&self) -> u64 {
+        let digests = self.filters().map(|(filter, except)| digest_of(filter, except));
+        let digests = digests.chain(self.shares.told().map(|(key, members)| shares::digest_of(key, members)));
+        digests.fold(0, u64::wrapping_add)
+    }
+
+    /// The newest version as a whole. Nothing may be untold.
+    fn snapshot(&self) -> Vec<Vec<u8>> {
         let mut pages: Vec<Vec<Entry<'_>>> = vec![Vec::new()];
         let mut bytes = 0;
-        let entries =
-            filters().map(plain_entry).chain(shares.iter().map(|(key, members)| share_entry(key, *members, false)));
-        for entry in entries {
+        let shares = self.shares.told().map(|(key, members)| share_entry(key, members, false));
+        for entry in self.filters().map(plain_entry).chain(shares) {
             if bytes > 0 && bytes + entry.len() > ENTRIES_MAX {
                 pages.push(Vec::new());
                 bytes = 0;
@@ -190,8 +227,7 @@ impl InterestOut {
         pages.into_iter().enumerate().map(piece).collect()
     }
 
-    fn tell_changes(&mut self) -> Vec<Vec<u8>> {
-        let mut pieces = Vec::new();
+    fn make_changes(&mut self) {
         let plain = std::mem::take(&mut self.untold);
         let plain = plain.into_iter().map(|((filter, except), came)| Untold::Filter { filter, except, came });
         let mut changes: Vec<Untold> = plain.chain(self.shares.tell().into_iter().map(Untold::Share)).collect();
@@ -199,7 +235,8 @@ impl InterestOut {
         changes.sort_by_key(|change| change.is_gone());
         let mut changes = changes.iter().peekable();
         // What was staked without a difference is a version of its own.
-        while changes.peek().is_some() || pieces.is_empty() {
+        let mut alone = std::mem::take(&mut self.staked);
+        while std::mem::take(&mut alone) || changes.peek().is_some() {
             self.version.number += 1;
             let mut out = Vec::new();
             let at = record::begin_delta(&mut out, self.version);
@@ -211,9 +248,9 @@ impl InterestOut {
                 self.digest = change.digest(self.digest);
             }
             record::end(&mut out, at);
-            pieces.push(out);
+            self.log_bytes += out.len();
+            self.log.push_back(out);
         }
-        pieces
     }
 
     /// Something differs from before: what differs twice is as it was told.

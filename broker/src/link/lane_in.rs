@@ -5,6 +5,8 @@
 pub struct LaneIn {
     /// The life of the sender's lane; another one begins anew.
     epoch: u64,
+    /// The place from which on all was taken, but for what was dropped by the sender while it was sent here.
+    from: u64,
     /// The place up to which all was taken, or was dropped by the sender.
     taken: u64,
     /// The same, as far as it would outlive us.
@@ -29,7 +31,7 @@ impl LaneIn {
     pub fn is_renewed(&mut self, epoch: u64) -> bool {
         let renewed = self.epoch != epoch;
         if renewed {
-            *self = Self { epoch, taken: 0, durable: 0 };
+            *self = Self { epoch, from: 1, taken: 0, durable: 0 };
         }
         renewed
     }
@@ -53,6 +55,10 @@ impl LaneIn {
     /// The batch at this place was taken.
     pub fn take(&mut self, sequence: u64) {
         assert!(sequence > self.taken, "only an offer that is taken moves the mark, and always forward");
+        // What is missing may have gone to another node of this cluster.
+        if sequence > self.taken + 1 {
+            self.from = sequence;
+        }
         self.taken = sequence;
     }
 
@@ -66,6 +72,11 @@ impl LaneIn {
     /// The life of the lane.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The place from which on all was taken, without a gap.
+    pub fn from(&self) -> u64 {
+        self.from
     }
 
     /// The place up to which all was taken.

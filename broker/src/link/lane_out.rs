@@ -227,6 +227,11 @@ impl<S: Spool> LaneOut<S> {
         self.sealed
     }
 
+    /// Place up to which the other side has taken all.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// True if chunks were sealed that are not durable.
     pub fn is_behind(&self) -> bool {
         self.durable < self.sealed

@@ -25,7 +25,9 @@
 //! a mark came from a shard, in order     link.marked(shard, &mark)
 //! a lane was added to the node           link.announce(&mut out)
 //! an answer to Outlet::sync              link.synced(&mut out, token)
+//! an answer to Outlet::passed_on         link.passed_on(&mut out, token)
 //! there is a control message to send     link.control(&mut out, payload) -> bool                         (a peer)
+//! another node wants a way               link.carrier() -> Option<(Conn, bytes)>; see [`way`]
 //! twice a second or so                   link.tick(&mut out, now)
 //! output that had no room was written    link.writable(conn)
 //! once at the end of each turn           if link.is_dirty() { link.end_of_turn(&mut out, now) }
@@ -54,8 +56,8 @@
 //! # The map
 //!
 //! *Machinery*, which speaks of this side and the other and does not know what it joins: `batch record aside chunk spool
-//! lane_out lane_in lossy` (lanes), `interest_out interest_in shares`, `marks syncing`, `source` (what is kept of the other
-//! side's nodes), `heartbeat connection greeting`. *Policy*, which knows clusters and peers, filters and hops: `settings
+//! lane_out lane_in lossy` (lanes), `interest_out listener interest_in shares`, `marks syncing origin`, `source` (what is kept of the other
+//! side's nodes), `heartbeat connection greeting way`. *Policy*, which knows clusters and peers, filters and hops: `settings
 //! policy serve handshake`. `state send receive status` are [`Link`] itself, which puts the two together.
 
 mod aside;
@@ -71,8 +73,10 @@ mod interest_in;
 mod interest_out;
 mod lane_in;
 mod lane_out;
+mod listener;
 mod lossy;
 pub mod marks;
+mod origin;
 mod outlet;
 mod policy;
 mod receive;
@@ -87,6 +91,7 @@ mod spool;
 mod state;
 mod status;
 mod syncing;
+pub mod way;
 
 #[cfg(test)]
 mod sim;
@@ -94,9 +99,11 @@ mod sim;
 mod tests;
 
 pub use aside::Aside;
+pub use batch::{PUBLISH_MAX, TOPIC_WAY};
 pub use greeting::refuse;
 pub use interest_in::FILTERS_MAX;
 pub use marks::{Mark, Marks, Version};
+pub use origin::{LaneId, Origin, Place, Seen};
 pub use outlet::{Conn, Delivery, DropReason, Forward, Incoming, Limits, Now, Outlet, Role, Taken};
 pub use refusal::{Refusal, Why};
 pub use settings::{Local, Route, SHARDS_MAX, Scope, Settings, SettingsError};

@@ -24,6 +24,10 @@ pub enum Role {
     Dialled,
     /// The remote did: it is the MQTT client.
     Accepted,
+    /// We did, by way of another node of this cluster and its connection: we say Hello first.
+    DialledByWay,
+    /// The remote did, by way of another node of its cluster.
+    AcceptedByWay,
 }
 
 /// What CONNECT or CONNACK of the other end of a connection allows us.
@@ -85,7 +89,7 @@ pub struct Delivery<'a> {
     /// By which versions that node's shards routed when they came to this place of the lane; of messages of QoS 0 they
     /// say nothing.
     pub marks: &'a Marks,
-    /// What the peer told besides; nothing from another cluster.
+    /// What the peer told besides; from another cluster the origin alone, of messages that are not of QoS 0.
     pub aside: Aside<'a>,
 }
 
@@ -144,8 +148,9 @@ pub trait Outlet {
     /// True while the output held for a connection is below its limit: QoS 0 batches wait for it.
     fn has_room(&self, conn: Conn) -> bool;
 
-    /// Routes a message of the remote to all receivers here, this link excepted.
-    fn deliver(&mut self, message: &Delivery<'_>);
+    /// Routes a message of the remote to all receivers here, this link excepted; false if it came before by another node,
+    /// so that clients here had it.
+    fn deliver(&mut self, message: &Delivery<'_>) -> bool;
 
     /// Adds a filter of the remote to the topic index, the receiver being this link.
     fn subscribe(&mut self, filter: &Filter);
@@ -156,6 +161,10 @@ pub trait Outlet {
     /// Asks that all the link did so far be made durable: messages delivered, marks of lanes, interest, spool.
     /// True: it is (or the store is memory). False: [`super::Link::synced`] with this token follows.
     fn sync(&mut self, token: u64) -> bool;
+
+    /// Asks to be told when the other nodes of this cluster have all that this link has delivered so far and that concerns
+    /// them. True: they have. False: [`super::Link::passed_on`] with this token follows.
+    fn passed_on(&mut self, token: u64) -> bool;
 
     /// This node routes by a newer version of the other side's interest: every shard of the node, this one too, puts the
     /// mark into every lane of the node, this link's too, through the queues that its messages take, all at one point in
@@ -177,6 +186,9 @@ pub trait Outlet {
     /// A control message of the peer came. They may be lost, repeated and reordered.
     fn control(&mut self, node: &Arc<str>, payload: &[u8]);
 
+    /// A frame of a way came on a connection of this node's own: see [`super::way`].
+    fn way(&mut self, conn: Conn, payload: &[u8]);
+
     /// The spool became full (true) or has room again (false), with policy `Backpressure`: while it is full, do not read
     /// publishers whose messages matched this link.
     fn pressure(&mut self, full: bool);
@@ -184,6 +196,36 @@ pub trait Outlet {
 
 /// Time since any fixed moment, the same for all calls to one link; it never goes back.
 pub type Now = Duration;
+
+// === impl Role ===
+
+impl Role {
+    /// Whether this side opened it, and says Hello first.
+    pub fn is_ours(self) -> bool {
+        match self {
+            Self::Dialled | Self::DialledByWay => true,
+            Self::Accepted | Self::AcceptedByWay => false,
+        }
+    }
+
+    /// Whether it is a connection of this node and the one at its other end, and of no other.
+    pub fn is_direct(self) -> bool {
+        match self {
+            Self::Dialled | Self::Accepted => true,
+            Self::DialledByWay | Self::AcceptedByWay => false,
+        }
+    }
+
+    /// The higher, the rather it is used.
+    pub(super) fn rank(self) -> u8 {
+        match self {
+            Self::Dialled => 3,
+            Self::Accepted => 2,
+            Self::DialledByWay => 1,
+            Self::AcceptedByWay => 0,
+        }
+    }
+}
 
 // === impl Conn ===
 

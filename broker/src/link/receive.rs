@@ -2,14 +2,15 @@
 
 use crate::codec::Qos;
 
-use super::aside::AsideBytes;
+use super::aside::{Aside, AsideBytes};
 use super::batch::{Head, LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
-use super::batch::{TOPIC_BEAT, TOPIC_CONTROL, TOPIC_HELLO, TOPIC_LANE};
+use super::batch::{TOPIC_BEAT, TOPIC_CONTROL, TOPIC_HELLO, TOPIC_LANE, TOPIC_WAY};
 use super::connection::Phase;
 use super::heartbeat::Beat;
 use super::interest_in::{Changed, InterestFault};
 use super::lane_in::Offer;
 use super::marks::Mark;
+use super::origin::{Origin, Place};
 use super::outlet::{Conn, Delivery, DropReason, Incoming, Now, Outlet};
 use super::policy::Verdict;
 use super::record::{Record, Records};
@@ -49,6 +50,10 @@ impl<S: Spool> Link<S> {
         } else if is(TOPIC_CONTROL) && phase == Phase::Up && self.settings.is_peer() {
             let node = self.connection(conn).map(|connection| connection.node.clone());
             node.iter().for_each(|node| out.control(node, incoming.payload));
+        } else if is(TOPIC_WAY) && phase == Phase::Up {
+            if self.connection(conn).is_some_and(|connection| connection.role.is_direct()) {
+                out.way(conn, incoming.payload);
+            }
         } else if phase != Phase::Up {
             let message = "the handshake is not done, and this is no part of it";
             self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
@@ -77,7 +82,8 @@ impl<S: Spool> Link<S> {
         match offer {
             Offer::Take => {
                 lane.take(head.sequence);
-                if !self.take_records(out, conn, source, head.lane, records, now) {
+                let from = lane.from();
+                if !self.take_records(out, conn, source, &head, from, records, now) {
                     return;
                 }
             }
@@ -103,21 +109,45 @@ impl<S: Spool> Link<S> {
 
     /// Takes the records of a batch. What cannot be read is counted and passed over: the batch was taken, and would be
     /// no better if it came again. False if the connection was closed.
+    #[expect(clippy::too_many_arguments, reason = "a batch, where it stands in its lane, and who brings it")]
     fn take_records(
         &mut self,
         out: &mut impl Outlet,
         conn: Conn,
         source: usize,
-        lane: u8,
+        head: &Head,
+        from: u64,
         records: &[u8],
         now: Now,
     ) -> bool {
+        let lane = head.lane;
         let mut records = Records::new(records);
         let mut shard = 0;
+        let mut origin = self.origin_of(source, head, from);
+        // Between clusters every message of the lane of messages has an origin, between peers that of which one is told.
+        let counts = origin.is_some();
+        let mut told = false;
         while let Some(record) = records.next() {
             let fault = match record {
                 Ok(Record::Message { path, aside, frame, layout }) if lane != LANE_INTEREST => {
-                    self.take_message(out, source, shard, path, aside, frame, layout);
+                    let came_from = origin.as_ref().filter(|_| counts || std::mem::take(&mut told));
+                    self.take_message(out, source, shard, came_from, path, aside, frame, layout);
+                    if let Some(origin) = origin.as_mut().filter(|_| counts) {
+                        origin.place.message += 1;
+                    }
+                    continue;
+                }
+                Ok(Record::Origin { cluster, node, life, from, place })
+                    if lane == LANE_MESSAGES && self.settings.is_peer() =>
+                {
+                    let lane = self.sources[source].origin(cluster, node, life);
+                    origin = Some(Origin { lane, from, place });
+                    told = true;
+                    continue;
+                }
+                Ok(Record::OriginNext(message)) if origin.is_some() && self.settings.is_peer() => {
+                    origin.iter_mut().for_each(|origin| origin.place.message = message);
+                    told = true;
                     continue;
                 }
                 Ok(Record::Shard(routed_by)) if lane != LANE_INTEREST => {
@@ -132,7 +162,13 @@ impl<S: Spool> Link<S> {
                 Ok(Record::Delta(delta)) if lane == LANE_INTEREST => self.sources[source].interest.delta(delta),
                 Ok(Record::Unknown) => continue,
                 Ok(
-                    Record::Message { .. } | Record::Mark(_) | Record::Shard(_) | Record::Page(_) | Record::Delta(_),
+                    Record::Message { .. }
+                    | Record::Mark(_)
+                    | Record::Shard(_)
+                    | Record::Origin { .. }
+                    | Record::OriginNext(_)
+                    | Record::Page(_)
+                    | Record::Delta(_),
                 ) => {
                     self.malformed("a record stands in a lane where it does not belong", now);
                     continue;
@@ -169,6 +205,7 @@ impl<S: Spool> Link<S> {
         out: &mut impl Outlet,
         source: usize,
         shard: u8,
+        origin: Option<&Origin>,
         path: Path<'_>,
         aside: AsideBytes<'_>,
         frame: &[u8],
@@ -200,7 +237,6 @@ impl<S: Spool> Link<S> {
                 return;
             }
         };
-        self.counters.received += 1;
         let whole = match self.settings.scope {
             Scope::Peer(_) => path.bytes(),
             Scope::Cluster if path == Path::EMPTY => &self.remote_path,
@@ -212,9 +248,22 @@ impl<S: Spool> Link<S> {
             }
         };
         let Some(path) = Path::parse(whole) else { return };
-        let aside = aside.decode(&mut self.scratch_shares);
+        let aside = Aside { origin, ..aside.decode(&mut self.scratch_shares) };
         let Source { node, marks, .. } = &self.sources[source];
-        out.deliver(&Delivery { frame, layout, qos, path, from_peer, node, shard, marks, aside });
+        if out.deliver(&Delivery { frame, layout, qos, path, from_peer, node, shard, marks, aside }) {
+            self.counters.received += 1;
+        } else {
+            self.counters.repeated += 1;
+        }
+    }
+
+    /// Where the first message of a batch of another cluster comes from.
+    fn origin_of(&mut self, source: usize, head: &Head, from: u64) -> Option<Origin> {
+        let cluster = self.remote_id.clone().filter(|_| !self.settings.is_peer() && head.lane == LANE_MESSAGES)?;
+        let source = &mut self.sources[source];
+        let (node, life) = (source.node.clone(), source.lane(head.lane)?.epoch());
+        let lane = source.origin(&cluster, &node, life);
+        Some(Origin { lane, from, place: Place { batch: head.sequence, message: 0 } })
     }
 
     fn take_mark(&mut self, out: &mut impl Outlet, conn: Conn, source: usize, shard: u8, mark: &Mark, now: Now) {
@@ -242,7 +291,8 @@ impl<S: Spool> Link<S> {
         self.serve(out, changed);
         let Some(cluster) = self.remote_id.clone() else { return };
         let source = &self.sources[source];
-        self.syncing.applied(Mark { cluster, node: source.node.clone(), version: source.interest.version() });
+        let mark = Mark { cluster, node: source.node.clone(), version: source.interest.version() };
+        self.syncing.applied(mark, source.interest.digest());
     }
 
     fn take_beat(&mut self, out: &mut impl Outlet, conn: Conn, payload: &[u8], now: Now) {
@@ -251,9 +301,11 @@ impl<S: Spool> Link<S> {
             return;
         };
         let told = (self.wanted.version(), self.wanted.digest());
-        let quiet = self.active == Some(conn) && self.interest.is_settled() && !self.wanted.has_untold();
+        let listener = self.listeners.iter().find(|listener| listener.conn == Some(conn));
+        let quiet = listener.is_some_and(|listener| listener.is_idle() && listener.is_told(&self.wanted));
         let Some(connection) = self.connection(conn) else { return };
         connection.held = beat.held;
+        connection.brings = beat.brings;
         // A heartbeat may have left before what is told came, and come after it was acknowledged: two must agree.
         connection.mismatches = if quiet && beat.held != told { connection.mismatches.saturating_add(1) } else { 0 };
         let repair = connection.mismatches >= 2;
@@ -265,8 +317,8 @@ impl<S: Spool> Link<S> {
         } else {
             self.say_beat(out, conn, beat.number, true);
         }
-        if repair {
-            self.wanted.tell_all();
+        if repair && let Some(listener) = self.listeners.iter_mut().find(|listener| listener.conn == Some(conn)) {
+            listener.repair(&mut self.wanted);
         }
     }
 
@@ -274,8 +326,9 @@ impl<S: Spool> Link<S> {
     pub(super) fn say_beat(&mut self, out: &mut impl Outlet, conn: Conn, number: u64, answer: bool) {
         let wanted = (self.wanted.version(), self.wanted.digest());
         let Some(node) = self.connection(conn).map(|connection| connection.node.clone()) else { return };
-        let held = self.source(&node).map(|s| (s.interest.version(), s.interest.digest())).unwrap_or_default();
-        out.publish(conn, TOPIC_BEAT, None, &Beat { answer, number, wanted, held }.encode());
+        let held = self.source(&node).map(|source| source.held()).unwrap_or_default();
+        let brings = self.active == Some(conn);
+        out.publish(conn, TOPIC_BEAT, None, &Beat { answer, brings, number, wanted, held }.encode());
     }
 
     fn malformed(&mut self, message: &str, now: Now) {

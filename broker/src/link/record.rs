@@ -6,6 +6,7 @@ use crate::router::Path;
 
 use super::aside::{self, Aside, AsideBytes};
 use super::marks::{Mark, Version};
+use super::origin::{Origin, Place};
 use super::settings::SHARDS_MAX;
 
 /// First byte of a message, with the bits of what stands before the packet.
@@ -16,6 +17,10 @@ const MESSAGE_LAST: u8 = 0x1f;
 const MARK: u8 = 0x20;
 /// First byte of the shard that routed what follows.
 const SHARD: u8 = 0x21;
+/// First byte of the lane, and the batch in it, that the next message came from.
+const ORIGIN: u8 = 0x22;
+/// First byte of the next message's number in that batch, where the batch is that of the last origin.
+const ORIGIN_NEXT: u8 = 0x23;
 /// First byte of a page of a snapshot.
 const PAGE: u8 = 0x30;
 /// First byte of a delta.
@@ -48,6 +53,21 @@ pub enum Record<'a> {
     Mark(Mark),
     /// The shard that routed the messages and marks that follow in this batch.
     Shard(u8),
+    /// Where the next message came from: a lane of another cluster's node.
+    Origin {
+        /// The cluster's id.
+        cluster: &'a str,
+        /// Its node.
+        node: &'a str,
+        /// The life of the lane.
+        life: u64,
+        /// The batch from which on the sender took all of it.
+        from: u64,
+        /// The message's place.
+        place: Place,
+    },
+    /// The number of the next message in the batch of the last origin.
+    OriginNext(u32),
     /// Part of a snapshot of interest.
     Page(Page<'a>),
     /// A change of interest.
@@ -166,6 +186,15 @@ impl<'a> Records<'a> {
                 let (cluster, node) = (body.name()?.into(), body.name()?.into());
                 Ok(Record::Mark(Mark { cluster, node, version }))
             }
+            ORIGIN => {
+                let mut body = self.body()?;
+                let mut number = || body.array().map(u64::from_be_bytes);
+                let (life, from, batch) = (number()?, number()?, number()?);
+                let message = u32::from_be_bytes(body.array()?);
+                let (cluster, node) = (body.name()?, body.name()?);
+                Ok(Record::Origin { cluster, node, life, from, place: Place { batch, message } })
+            }
+            ORIGIN_NEXT => Ok(Record::OriginNext(u32::from_be_bytes(self.array()?))),
             PAGE => {
                 let mut body = self.body()?;
                 let (version, digest) = (body.version()?, u64::from_be_bytes(body.array()?));
@@ -316,11 +345,36 @@ pub fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
     out.push(MARK);
     let at = begin(out);
     put_version(out, mark.version);
-    for name in [&mark.cluster, &mark.node] {
+    put_names(out, [&mark.cluster, &mark.node]);
+    end(out, at);
+}
+
+fn put_names(out: &mut Vec<u8>, names: [&str; 2]) {
+    for name in names {
         let len = u8::try_from(name.len()).expect("names are at most 255 bytes, checked where they come from");
         out.push(len);
         out.extend_from_slice(name.as_bytes());
     }
+}
+
+/// Bytes of an origin's record.
+pub fn origin_len(origin: &Origin) -> usize {
+    1 + 4 + 24 + 4 + 2 + origin.lane.cluster.len() + origin.lane.node.len()
+}
+
+/// Appends where the next message came from; in few bytes if that is the batch of `last`.
+pub fn put_origin(out: &mut Vec<u8>, origin: &Origin, last: Option<&Origin>) {
+    let Origin { lane, from, place } = origin;
+    if last.is_some_and(|last| (&last.lane, last.from, last.place.batch) == (lane, *from, place.batch)) {
+        out.push(ORIGIN_NEXT);
+        out.extend_from_slice(&place.message.to_be_bytes());
+        return;
+    }
+    out.push(ORIGIN);
+    let at = begin(out);
+    [lane.life, *from, place.batch].iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
+    out.extend_from_slice(&place.message.to_be_bytes());
+    put_names(out, [&lane.cluster, &lane.node]);
     end(out, at);
 }
 

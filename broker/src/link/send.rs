@@ -9,6 +9,7 @@ use crate::router::{Destination, Origin, Path, may_pass};
 
 use super::batch::{LANE_INTEREST, LANE_MESSAGES, PUBLISH_MAX, TOPIC_CONTROL, TOPIC_LANE};
 use super::chunk::message_len;
+use super::listener::Listener;
 use super::outlet::{Conn, DropReason, Forward, Now, Outlet, Taken};
 use super::policy::Verdict;
 use super::refusal::{Refusal, Why};
@@ -98,9 +99,9 @@ impl<S: Spool> Link<S> {
 
     /// A PUBACK came on a connection. `reason` is its reason code.
     pub fn acknowledged(&mut self, out: &mut impl Outlet, conn: Conn, packet_id: NonZeroU16, reason: u8, now: Now) {
-        let active = self.active == Some(conn);
         let Some(connection) = self.connection(conn) else { return };
         connection.pulse.heard(now);
+        let node = connection.node.clone();
         let Some(batch) = connection.acknowledge(packet_id) else {
             let message = format!("PUBACK for packet id {packet_id}, which is not in use");
             self.refuse(out, conn, Refusal::new(Why::ProtocolError, message), now);
@@ -111,16 +112,16 @@ impl<S: Spool> Link<S> {
             self.close(out, conn, &Refusal::new(Why::BatchRefused, message), now);
             return;
         }
-        let sent = &mut self.counters.sent;
-        match batch.lane {
-            LANE_MESSAGES => {
-                self.messages.acknowledge(batch.sequence, active, |messages| *sent += u64::from(messages));
+        if batch.lane == LANE_INTEREST {
+            if let Some(listener) = self.listener(&node) {
+                listener.acknowledged(conn, batch.sequence);
             }
-            _ => self.interest.acknowledge(batch.sequence, active, |_| {}),
+        } else if self.active_connection().is_none_or(|active| active.node == node) {
+            let (active, sent) = (self.active == Some(conn), &mut self.counters.sent);
+            self.messages.acknowledge(batch.sequence, active, |messages| *sent += u64::from(messages));
         }
-        if self.interest.is_settled() {
-            self.wanted_settled = self.wanted.version();
-        }
+        // Once the lane goes on at another node, what the one before still acknowledges is that one's repeat: the other
+        // must not see a gap.
         self.dirty = true;
     }
 
@@ -128,19 +129,31 @@ impl<S: Spool> Link<S> {
     pub fn synced(&mut self, out: &mut impl Outlet, token: u64) {
         while let Some(group) = self.syncing.done(token) {
             self.messages.made_durable(group.sealed);
-            for batch in group.taken {
-                if let Some(lane) = self.source(&batch.node).and_then(|source| source.lane(batch.lane)) {
-                    lane.made_durable(batch.epoch, batch.sequence);
-                }
-                if self.connection(batch.conn).is_some() {
-                    out.acknowledge(batch.conn, batch.packet_id);
+            if !group.taken.is_empty() {
+                self.syncing.passing(token, group.taken);
+                if out.passed_on(token) {
+                    self.passed_on(out, token);
                 }
             }
-            for mark in &group.applied {
+            for (mark, digest) in &group.applied {
                 if let Some(source) = self.source(&mark.node) {
-                    source.announced = mark.version;
+                    source.announced = (mark.version, *digest);
                 }
                 out.announce(mark);
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// What [`Outlet::passed_on`] was asked for with this token has come true, and all before it: what the batches brought
+    /// outlives this node.
+    pub fn passed_on(&mut self, out: &mut impl Outlet, token: u64) {
+        while let Some(batch) = self.syncing.passed(token) {
+            if let Some(lane) = self.source(&batch.node).and_then(|source| source.lane(batch.lane)) {
+                lane.made_durable(batch.epoch, batch.sequence);
+            }
+            if self.connection(batch.conn).is_some() {
+                out.acknowledge(batch.conn, batch.packet_id);
             }
         }
         self.dirty = true;
@@ -186,16 +199,23 @@ impl<S: Spool> Link<S> {
         self.dirty = false;
     }
 
-    /// Puts what is newly wanted into its lane, once all before it was taken: meanwhile changes gather.
+    /// Tells each node of the other side what is newly wanted, once that one has taken all before it: meanwhile changes
+    /// gather.
     fn tell_interest(&mut self, now: Now) {
-        if self.active.is_none() || !self.wanted.has_untold() || !self.interest.is_settled() {
+        if !self.listeners.iter().any(Listener::is_idle) {
             return;
         }
-        for piece in self.wanted.tell() {
-            self.interest.record(piece.len(), now, |out| out.extend_from_slice(&piece));
+        if self.wanted.has_untold() {
+            self.wanted.make();
         }
-        self.interest.seal(now);
-        self.interest.made_durable(self.interest.sealed());
+        let Self { wanted, listeners, .. } = self;
+        for listener in listeners.iter_mut().filter(|listener| listener.is_idle() && !listener.is_told(wanted)) {
+            listener.tell(wanted, now);
+        }
+        let connected = listeners.iter().filter(|listener| listener.conn.is_some());
+        if let Some(least) = connected.map(Listener::told).min() {
+            wanted.told(least);
+        }
     }
 
     fn sync(&mut self, out: &mut impl Outlet) {
@@ -211,21 +231,27 @@ impl<S: Spool> Link<S> {
 
     /// Sends what may be sent; true if anything was.
     fn send(&mut self, out: &mut impl Outlet, now: Now) -> bool {
-        let Some(active) = self.active else { return false };
         let window = usize::from(self.settings.window);
+        let mut sent = false;
+        for listener in &mut self.listeners {
+            let Some(connection) = self.connections.iter_mut().find(|c| Some(c.conn) == listener.conn) else {
+                continue;
+            };
+            let allowed = usize::from(connection.limits.receive_maximum);
+            // Interest goes beside the window, not behind it.
+            while connection.in_flight() < allowed.min(window + 1)
+                && let Some(batch) = listener.lane.send(now)
+            {
+                let packet_id = connection.send(LANE_INTEREST, batch.sequence);
+                out.publish(connection.conn, TOPIC_LANE, Some(packet_id), batch.payload);
+                sent = true;
+            }
+        }
+        let Some(active) = self.active else { return sent };
         let Some(connection) = self.connections.iter_mut().find(|connection| connection.conn == active) else {
-            return false;
+            return sent;
         };
         let allowed = usize::from(connection.limits.receive_maximum);
-        let mut sent = false;
-        // Interest goes beside the window, not behind it.
-        while connection.in_flight() < allowed.min(window + 1)
-            && let Some(batch) = self.interest.send(now)
-        {
-            let packet_id = connection.send(LANE_INTEREST, batch.sequence);
-            out.publish(active, TOPIC_LANE, Some(packet_id), batch.payload);
-            sent = true;
-        }
         let packet_max = connection.limits.maximum_packet_size as usize;
         while connection.in_flight() < allowed.min(window)
             && let Some(len) = self.messages.next_len()
@@ -268,8 +294,7 @@ impl<S: Spool> Link<S> {
     /// True if a batch of messages could be sent now: there is room in the window, and the batch is worth its room. A
     /// small one waits for an acknowledgement when some are under way, and grows.
     fn has_window(&self) -> bool {
-        let active = self.connections.iter().find(|connection| Some(connection.conn) == self.active);
-        active.is_some_and(|connection| {
+        self.active_connection().is_some_and(|connection| {
             let window = self.settings.window.min(connection.limits.receive_maximum);
             let enough = if self.messages.open_len() < WORTH_BYTES { EAGER } else { usize::from(window) };
             connection.in_flight() < enough.min(usize::from(window))
@@ -278,8 +303,7 @@ impl<S: Spool> Link<S> {
 
     /// The Maximum Packet Size of the remote where it is known, in bytes.
     fn packet_max(&self) -> usize {
-        let active = self.connections.iter().find(|connection| Some(connection.conn) == self.active);
-        active.map_or(usize::MAX, |connection| connection.limits.maximum_packet_size as usize)
+        self.active_connection().map_or(usize::MAX, |connection| connection.limits.maximum_packet_size as usize)
     }
 
     fn is_over(&self) -> bool {

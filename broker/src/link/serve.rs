@@ -1,12 +1,16 @@
 //! What the other side wants, as it stands in the topic index: the filters of a cluster within what may leave, those of a
 //! peer as they are.
 
+use super::connection::Phase;
 use super::interest_in::Changed;
-use super::outlet::Outlet;
+use super::outlet::{Now, Outlet};
 use super::settings::{Route, Scope};
 use super::source::Source;
 use super::spool::Spool;
 use super::state::Link;
+
+/// How long a node may be away before what it wanted is left to the others of its cluster.
+const LOST_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 // === impl Link ===
 
@@ -39,6 +43,30 @@ impl<S: Spool> Link<S> {
                     source.interest.filters().iter().for_each(|filter| out.unsubscribe(filter));
                     source.interest.shares().for_each(|share| out.unshare(&share.group, &share.filter));
                 }
+            }
+        }
+    }
+
+    /// What a node of another cluster wanted is forgotten when it has had no connection with this one for long, while
+    /// another node of that cluster has: each of them tells what all of them want. If none has, all is kept.
+    pub(super) fn forget_lost(&mut self, out: &mut impl Outlet, now: Now) {
+        if self.settings.is_peer() {
+            return;
+        }
+        let connected = |node: &str| self.connections.iter().any(|c| c.phase == Phase::Up && *c.node == *node);
+        let mut spoken_for = false;
+        for source in &mut self.sources {
+            let is_lost = !connected(&source.node);
+            spoken_for |= !is_lost && source.interest.version().number > 0;
+            source.lost = is_lost.then(|| source.lost.unwrap_or(now));
+        }
+        let over = |source: &Source| source.lost.is_some_and(|lost| now.saturating_sub(lost) >= LOST_MAX);
+        for at in 0..self.sources.len() {
+            if spoken_for && over(&self.sources[at]) && self.sources[at].interest.version().number > 0 {
+                let gone = std::mem::take(&mut self.sources[at].interest);
+                self.sources[at].announced = Default::default();
+                let filters = gone.filters().iter().cloned().collect();
+                self.serve(out, &Changed { removed: filters, ..Changed::default() });
             }
         }
     }

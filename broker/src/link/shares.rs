@@ -109,10 +109,14 @@ impl SharesOut {
         untold.into_iter().map(difference).collect()
     }
 
-    /// All; they count as told.
-    pub fn tell_all(&mut self) -> &Shares {
+    /// All count as told.
+    pub fn tell_all(&mut self) {
         self.untold.clear();
-        &self.all
+    }
+
+    /// All that there are, of which nothing may be untold.
+    pub fn told(&self) -> impl Iterator<Item = (&Key, Members)> {
+        self.all.iter().map(|(key, members)| (key, *members))
     }
 
     /// How many differ from what was told.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Now;
 use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
 use super::interest_in::InterestIn;
 use super::lane_in::LaneIn;
 use super::marks::{Marks, Version};
+use super::origin::LaneId;
 
 /// One node of the other side.
 #[derive(Clone, Debug)]
@@ -18,10 +20,15 @@ pub struct Source {
     pub shards: u8,
     /// What it wants.
     pub interest: InterestIn,
-    /// The version of it that was announced last: durable, and routed by.
-    pub announced: Version,
+    /// The version of it that was announced last, durable and routed by, and its digest.
+    pub announced: (Version, u64),
     /// By which versions its lane of messages is routed.
     pub marks: Marks,
+    /// Since when it has had no connection, as far as ticks have seen it.
+    pub lost: Option<Now>,
+    /// Its lane of messages as other nodes of this cluster know it, and of a peer that of another cluster of which it passed
+    /// something on last.
+    pub origin: Option<Arc<LaneId>>,
     lanes: [LaneIn; 3],
 }
 
@@ -35,8 +42,10 @@ impl Source {
             incarnation: 0,
             shards: 1,
             interest: InterestIn::default(),
-            announced: Version::default(),
+            announced: Default::default(),
             marks: Marks::default(),
+            lost: None,
+            origin: None,
             lanes: Default::default(),
         }
     }
@@ -54,10 +63,29 @@ impl Source {
         }
     }
 
+    /// The version of what it wants that this node routes by, come what may, and its digest.
+    pub fn held(&self) -> (Version, u64) {
+        let (version, digest) = self.announced;
+        // As it is, not as it was: what has gone wrong since is to be seen.
+        (version, if self.interest.version() == version { self.interest.digest() } else { digest })
+    }
+
     /// What was taken of its lanes and is durable: number, life, place.
     pub fn taken(&self) -> Vec<(u8, u64, u64)> {
         let lanes = [LANE_MESSAGES, LANE_INTEREST, LANE_LOSSY].into_iter().zip(&self.lanes);
         lanes.map(|(number, lane)| (number, lane.epoch(), lane.durable())).collect()
+    }
+
+    /// The lane of this cluster's node in this life, by a name that is made once.
+    pub fn origin(&mut self, cluster: &str, node: &str, life: u64) -> Arc<LaneId> {
+        let is = |id: &&Arc<LaneId>| id.life == life && *id.node == *node && *id.cluster == *cluster;
+        match self.origin.as_ref().filter(is) {
+            Some(id) => id.clone(),
+            None => {
+                let id = Arc::new(LaneId { cluster: cluster.into(), node: node.into(), life });
+                self.origin.insert(id).clone()
+            }
+        }
     }
 
     /// One of its lanes, if there is one of that number.

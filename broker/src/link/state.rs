@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::router::{Change, Path, SharedSubscription};
 use crate::topic::Filter;
 
-use super::batch::{LANE_INTEREST, LANE_MESSAGES};
+use super::batch::LANE_MESSAGES;
 use super::connection::{Connection, Phase};
 use super::counters::Counters;
 use super::heartbeat::{Pulse, Urge};
 use super::interest_out::InterestOut;
 use super::lane_out::LaneOut;
+use super::listener::Listener;
 use super::lossy::Lossy;
 use super::marks::{Mark, Version};
 use super::outlet::{Conn, DropReason, Limits, Now, Outlet, Role};
@@ -35,12 +36,11 @@ pub struct Link<S = MemorySpool> {
     pub(super) active: Option<Conn>,
     pub(super) connections_seen: u64,
     pub(super) messages: LaneOut<S>,
-    pub(super) interest: LaneOut<MemorySpool>,
     pub(super) lossy: Lossy,
     pub(super) wanted: InterestOut,
-    /// The version that was told when last nothing of the interest's lane was under way.
-    pub(super) wanted_settled: Version,
-    /// The nodes of the other side.
+    /// The nodes of the other side as they are told that.
+    pub(super) listeners: Vec<Listener>,
+    /// The nodes of the other side as they were heard.
     pub(super) sources: Vec<Source>,
     pub(super) served: Served,
     /// What may leave.
@@ -68,7 +68,7 @@ pub(super) struct Trouble {
 }
 
 /// Connections of one link; more are refused.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 128;
 
 /// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
 pub(super) const LIFE: u64 = 1 << 20;
@@ -97,10 +97,9 @@ impl<S: Spool> Link<S> {
             active: None,
             connections_seen: 0,
             messages,
-            interest: LaneOut::new(LANE_INTEREST, MemorySpool::default()),
             lossy: Lossy::new(),
             wanted: InterestOut::new(settings.receives(), filters),
-            wanted_settled: Version::default(),
+            listeners: Vec::new(),
             sources: Vec::new(),
             served: Served::default(),
             sends: Gate::new(settings.send.clone()),
@@ -197,8 +196,8 @@ impl<S: Spool> Link<S> {
     /// A lane was added to this node: announces once more by what it routes, so that the new one bears all marks.
     pub fn announce(&self, out: &mut impl Outlet) {
         let Some(cluster) = &self.remote_id else { return };
-        for source in self.sources.iter().filter(|source| source.announced != Version::default()) {
-            out.announce(&Mark { cluster: cluster.clone(), node: source.node.clone(), version: source.announced });
+        for source in self.sources.iter().filter(|source| source.held().0 != Version::default()) {
+            out.announce(&Mark { cluster: cluster.clone(), node: source.node.clone(), version: source.held().0 });
         }
     }
 
@@ -215,7 +214,7 @@ impl<S: Spool> Link<S> {
         if self.connections.len() > CONNECTIONS_MAX {
             let message = format!("the link has {CONNECTIONS_MAX} connections already");
             self.refuse(out, conn, Refusal::new(Why::TooManyConnections, message), now);
-        } else if role == Role::Dialled {
+        } else if role.is_ours() {
             self.say_hello(out, conn);
         }
     }
@@ -227,7 +226,6 @@ impl<S: Spool> Link<S> {
         let made = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let epoch = self.local.incarnation.wrapping_mul(LIFE).wrapping_add(made).max(1);
         self.messages.set_epoch(epoch);
-        self.interest.set_epoch(epoch);
         self.lossy.set_epoch(epoch);
         self.wanted.set_epoch(epoch);
     }
@@ -270,6 +268,7 @@ impl<S: Spool> Link<S> {
                 }
             }
         }
+        self.forget_lost(out, now);
         let max_age = self.settings.spool.max_age.duration();
         while self.messages.oldest_droppable().is_some_and(|came| now.saturating_sub(came) > max_age) {
             let Some(messages) = self.messages.drop_oldest(now) else { break };
@@ -302,36 +301,39 @@ impl<S: Spool> Link<S> {
         self.unserve(out, &gone);
     }
 
-    /// Sends on the best connection: one that we dialled before one that was accepted, the newest of them. If that is
-    /// another one than before, all that is not acknowledged is sent again over it.
-    pub(super) fn elect(&mut self, _out: &mut impl Outlet, _now: Now) {
-        let up = self.connections.iter().filter(|connection| connection.phase == Phase::Up);
-        let best = up.max_by_key(|connection| (connection.role == Role::Dialled, connection.order));
+    /// Sends messages on the best connection: one of this node before one by way of another, one that it dialled before
+    /// one that it accepted, the newest of them. If that is another one than before, all that is not acknowledged is sent
+    /// again over it. What is wanted is told to each node on the best connection with that one.
+    pub(super) fn elect(&mut self, out: &mut impl Outlet, now: Now) {
         self.dirty = true;
-        let Some(best) = best else {
+        let up = || self.connections.iter().filter(|connection| connection.phase == Phase::Up);
+        for listener in &mut self.listeners {
+            listener.turn_to(up().filter(|connection| connection.node == listener.node).max_by_key(|c| c.rank()));
+        }
+        let Some(mut best) = up().max_by_key(|connection| connection.rank()) else {
             if self.active.take().is_some() {
                 self.messages.pause();
-                self.interest.pause();
                 self.counters.dropped(DropReason::NotConnected, self.lossy.clear());
             }
             return;
         };
-        if self.active == Some(best.conn) {
+        // That one with another node is newer says nothing against the one in use.
+        let in_use = up().find(|connection| Some(connection.conn) == self.active);
+        if let Some(in_use) = in_use.filter(|c| c.role.rank() == best.role.rank() && c.node != best.node) {
+            best = up().filter(|c| c.node == in_use.node).max_by_key(|c| c.rank()).unwrap_or(best);
+        }
+        let (conn, taken) = (best.conn, best.taken[0]);
+        if self.active == Some(conn) {
             return;
         }
-        self.active = Some(best.conn);
+        let before = self.active.replace(conn);
         let sent = &mut self.counters.sent;
-        self.messages.begin(best.taken[0], |messages| *sent += u64::from(messages));
-        self.interest.begin(best.taken[1], |_| {});
-        let (held, digest) = best.held;
-        let told = self.wanted.version();
-        let holds_what_was_told = if self.interest.is_settled() {
-            (held, digest) == (told, self.wanted.digest())
-        } else {
-            held >= self.wanted_settled && held <= told
-        };
-        if told.number > 0 && !holds_what_was_told {
-            self.wanted.tell_all();
+        self.messages.begin(taken, |messages| *sent += u64::from(messages));
+        // The nodes at both ends hear where the lanes go now.
+        for conn in before.into_iter().chain([conn]) {
+            if let Some(number) = self.connection(conn).map(|connection| connection.pulse.beat(now)) {
+                self.say_beat(out, conn, number, false);
+            }
         }
     }
 
@@ -358,6 +360,11 @@ impl<S: Spool> Link<S> {
     /// The node of the remote cluster of this name.
     pub(super) fn source(&mut self, node: &str) -> Option<&mut Source> {
         self.sources.iter_mut().find(|source| &*source.node == node)
+    }
+
+    /// The node of the remote cluster of this name, as it is told what is wanted.
+    pub(super) fn listener(&mut self, node: &str) -> Option<&mut Listener> {
+        self.listeners.iter_mut().find(|listener| &*listener.node == node)
     }
 
     /// The remote said its id.

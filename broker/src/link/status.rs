@@ -3,8 +3,9 @@
 use tombolo_broker_api as api;
 
 use super::connection::{Connection, Phase};
+use super::listener::Listener;
 use super::marks::Version;
-use super::outlet::{Now, Role};
+use super::outlet::{Conn, Now, Role};
 use super::spool::Spool;
 use super::state::{LIFE, Link};
 
@@ -24,6 +25,7 @@ impl<S: Spool> Link<S> {
             in_sync: self.is_in_sync(),
             dialled: up(Role::Dialled),
             accepted: up(Role::Accepted),
+            by_way: up(Role::DialledByWay),
             round_trip_micros: active.and_then(|c| c.pulse.round_trip()).map(|time| time.as_micros() as u64),
             filters_wanted: self.wanted.len() as u64,
             filters_served: self.served_len() as u64,
@@ -79,10 +81,17 @@ impl<S: Spool> Link<S> {
     /// The version of what we want by which every shard of the node at the other end of the connection in use routes, as
     /// its lane says; the zero version while none stands.
     pub fn settled(&self) -> Version {
-        let Some(connection) = self.active_connection() else { return Version::default() };
-        let source = self.sources.iter().find(|source| source.node == connection.node);
-        let marked = source.map(|source| source.marks.get_all(source.shards, &self.local.cluster_id, &self.local.node));
-        marked.unwrap_or_default()
+        self.active_connection().map(|connection| self.settled_at(&connection.node)).unwrap_or_default()
+    }
+
+    /// The place in the lane of messages behind all that was given to the link so far.
+    pub fn end_of_lane(&self) -> u64 {
+        self.messages.sealed() + u64::from(self.messages.has_open())
+    }
+
+    /// The place in the lane of messages up to which the other side has taken all.
+    pub fn taken_of_lane(&self) -> u64 {
+        self.messages.acknowledged()
     }
 
     /// The version of what we want that the other side was told last, or is being told.
@@ -116,6 +125,19 @@ impl<S: Spool> Link<S> {
         self.wanted.has_untold()
     }
 
+    #[cfg(test)]
+    /// All nodes of the other side that are connected have taken what they were told.
+    pub(super) fn is_settled(&self) -> bool {
+        self.listeners.iter().all(|listener| listener.conn.is_none() || listener.lane.is_settled())
+    }
+
+    /// The connection of this node's own over which another node would have its way, and the largest packet that the
+    /// other end takes, in bytes; nothing if there is none.
+    pub fn carrier(&self) -> Option<(Conn, u32)> {
+        let direct = self.connections.iter().filter(|c| c.phase == Phase::Up && c.role.is_direct());
+        direct.max_by_key(|connection| connection.rank()).map(|c| (c.conn, c.limits.maximum_packet_size))
+    }
+
     /// A connection stands, and its handshake is done.
     pub fn is_connected(&self) -> bool {
         self.active.is_some()
@@ -124,12 +146,29 @@ impl<S: Spool> Link<S> {
     /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
     pub fn is_in_sync(&self) -> bool {
         let told = (self.wanted.version(), self.wanted.digest());
-        self.is_marked() && self.active_connection().is_some_and(|connection| connection.held == told)
+        let holds = |c: &Connection| c.held == told && (!c.brings || self.settled_at(&c.node) == told.0);
+        self.is_connected() && self.listened().all(|(listener, c)| listener.is_told(&self.wanted) && holds(c))
     }
 
-    /// The remote routes by what we want now, by what it says of its lane.
+    /// The remote routes by what we want now, by what it says of its lanes; by its heartbeats where those lead to another
+    /// node of ours.
+    #[cfg(test)]
     pub(super) fn is_marked(&self) -> bool {
-        self.is_connected() && !self.has_untold() && self.settled() == self.told()
+        let told = (self.wanted.version(), self.wanted.digest());
+        let marked = |c: &Connection| self.settled_at(&c.node) == told.0 || (!c.brings && c.held == told);
+        self.is_connected() && self.listened().all(|(listener, c)| listener.is_told(&self.wanted) && marked(c))
+    }
+
+    /// The nodes of the other side that are connected, with the connections over which they are told.
+    fn listened(&self) -> impl Iterator<Item = (&Listener, &Connection)> {
+        let connection = |conn| self.connections.iter().find(move |connection| Some(connection.conn) == conn);
+        self.listeners.iter().filter_map(move |listener| Some((listener, connection(listener.conn)?)))
+    }
+
+    fn settled_at(&self, node: &str) -> Version {
+        let source = self.sources.iter().find(|source| &*source.node == node);
+        let marked = source.map(|source| source.marks.get_all(source.shards, &self.local.cluster_id, &self.local.node));
+        marked.unwrap_or_default()
     }
 
     fn state(&self) -> api::LinkState {
@@ -144,7 +183,8 @@ impl<S: Spool> Link<S> {
         }
     }
 
-    fn active_connection(&self) -> Option<&Connection> {
+    /// The connection in use.
+    pub(super) fn active_connection(&self) -> Option<&Connection> {
         self.connections.iter().find(|connection| Some(connection.conn) == self.active)
     }
 }

@@ -15,6 +15,8 @@ pub struct Syncing {
     gathered: Group,
     /// Asked for, oldest first.
     asked: VecDeque<(u64, Group)>,
+    /// Batches that are durable and go on to the other nodes of this cluster, with the tokens of their syncs.
+    passing: VecDeque<(u64, Taken)>,
 }
 
 /// A batch that was taken.
@@ -39,8 +41,8 @@ pub struct Taken {
 pub struct Group {
     /// Batches that may be acknowledged then.
     pub taken: Vec<Taken>,
-    /// Versions of the remote's interest that may be marked then.
-    pub applied: Vec<Mark>,
+    /// Versions of the remote's interest that may be marked then, and their digests.
+    pub applied: Vec<(Mark, u64)>,
     /// Chunks of the lane of messages up to this place may be sent then.
     pub sealed: u64,
 }
@@ -54,8 +56,8 @@ impl Syncing {
     }
 
     /// A version of interest is routed by.
-    pub fn applied(&mut self, mark: Mark) {
-        put(&mut self.gathered.applied, mark);
+    pub fn applied(&mut self, mark: Mark, digest: u64) {
+        put(&mut self.gathered.applied, mark, digest);
     }
 
     /// Chunks were sealed up to this place.
@@ -77,6 +79,16 @@ impl Syncing {
         Some(self.tokens)
     }
 
+    /// These batches are durable since this sync, and are acknowledged once other nodes have what they must.
+    pub fn passing(&mut self, token: u64, taken: Vec<Taken>) {
+        self.passing.extend(taken.into_iter().map(|batch| (token, batch)));
+    }
+
+    /// The next batch of this sync or one before that other nodes have.
+    pub fn passed(&mut self, token: u64) -> Option<Taken> {
+        self.passing.pop_front_if(|(since, _)| *since <= token).map(|(_, batch)| batch)
+    }
+
     /// All syncs up to this one are done: what each was for, oldest first.
     pub fn done(&mut self, token: u64) -> Option<Group> {
         self.asked.pop_front_if(|(asked, _)| *asked <= token).map(|(_, group)| group)
@@ -84,9 +96,9 @@ impl Syncing {
 }
 
 /// Puts a mark in place of an older one for the same node.
-fn put(marks: &mut Vec<Mark>, mark: Mark) {
-    match marks.iter_mut().find(|old| old.cluster == mark.cluster && old.node == mark.node) {
-        Some(old) => old.version = mark.version,
-        None => marks.push(mark),
+fn put(marks: &mut Vec<(Mark, u64)>, mark: Mark, digest: u64) {
+    match marks.iter_mut().find(|(old, _)| old.cluster == mark.cluster && old.node == mark.node) {
+        Some(old) => *old = (mark, digest),
+        None => marks.push((mark, digest)),
     }
 }

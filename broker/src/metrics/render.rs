@@ -146,7 +146,7 @@ const STATES: [(&str, LinkState); 4] = [
 /// Name, help, and how to read it; a gauge that is `None` has no sample.
 type LinkGauge = (&'static str, &'static str, fn(&LinkStatus) -> Option<f64>);
 
-const LINK_GAUGES: [LinkGauge; 10] = [
+const LINK_GAUGES: [LinkGauge; 11] = [
     ("tombolo_link_ready", "1 when a heartbeat crossed and came back, and interest is in sync.", |link| {
         Some(f64::from(u8::from(link.ready)))
     }),
@@ -157,6 +157,7 @@ const LINK_GAUGES: [LinkGauge; 10] = [
     ("tombolo_link_accepted", "Connections that the remote dialled and that stand.", |link| {
         Some(f64::from(link.accepted))
     }),
+    ("tombolo_link_by_way", "Connections by way of another node that stand.", |link| Some(f64::from(link.by_way))),
     ("tombolo_link_round_trip_seconds", "Last heartbeat's way there and back.", |link| {
         link.round_trip_micros.map(|micros| micros as f64 / 1e6)
     }),

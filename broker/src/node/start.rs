@@ -209,6 +209,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         shards_with_links: 0.into(),
         sessions: 0.into(),
         pressure: Pressure::default(),
+        seen: Default::default(),
         settled: Settled::default(),
         stamps: StampClock::new(hash_of(&identity.cluster_id, &config.node_name)),
         directory: RwLock::new(Directory::new(identity.incarnation)),

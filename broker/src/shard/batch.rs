@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::news::News;
+use super::passing::Receipt;
 use super::publication::Publication;
 use crate::clock::{Millis, Stamp};
 use crate::codec::Qos;
 use crate::codec::publish::Layout;
-use crate::link::Mark;
+use crate::link::{Mark, Origin};
 use crate::router::{Path, Receiver};
 
 /// What one turn of a shard has for another one.
@@ -25,6 +26,8 @@ pub struct Batch {
     stamps: Vec<(u32, Stamp)>,
     /// Where messages came from, each true from the message of this index on.
     lanes: Vec<(u32, Lane)>,
+    /// Where messages of other clusters came from: index of the message, origin.
+    origins: Vec<(u32, Origin)>,
     notes: Vec<NoteAt>,
 }
 
@@ -38,6 +41,8 @@ pub enum Note {
     Mark(Mark),
     /// What sessions that move must know, at this place of the lane.
     News(News),
+    /// Somebody waits until the peers have taken all before it.
+    Receipt(Receipt),
 }
 
 struct Entry {
@@ -75,6 +80,8 @@ pub struct Item<'a> {
     pub stamp: Option<Stamp>,
     /// The other node that let it enter, and the shard there that routed it; none: this node did.
     pub lane: Option<(&'a Arc<str>, u8)>,
+    /// Where it came from, if from another cluster.
+    pub origin: Option<&'a Origin>,
 }
 
 /// What stands next in a batch.
@@ -96,6 +103,9 @@ impl Batch {
         let (lane, before) = (publication.passage.lane, self.lanes.last().and_then(|(_, lane)| lane.as_ref()));
         if lane != before.map(|(node, shard)| (node, *shard)) {
             self.lanes.push((self.messages.len() as u32, lane.map(|(node, shard)| (Arc::clone(node), shard))));
+        }
+        if let Some(origin) = publication.passage.origin {
+            self.origins.push((self.messages.len() as u32, origin.clone()));
         }
         self.bytes.extend_from_slice(publication.frame);
         let frame_end = self.bytes.len() as u32;
@@ -150,6 +160,7 @@ impl Batch {
         self.messages.clear();
         self.stamps.clear();
         self.lanes.clear();
+        self.origins.clear();
         self.notes.clear();
     }
 
@@ -160,6 +171,7 @@ impl Batch {
         let mut stamps = self.stamps.iter().peekable();
         let mut lanes = self.lanes.iter().peekable();
         let mut lane = None;
+        let mut origins = self.origins.iter().peekable();
         std::iter::from_fn(move || {
             if let Some(at) = self.notes.get(note)
                 && at.before as usize <= message
@@ -179,6 +191,7 @@ impl Batch {
             if let Some((_, from)) = lanes.next_if(|(index, _)| *index as usize == message) {
                 lane = from.as_ref().map(|(node, shard)| (node, *shard));
             }
+            let origin = origins.next_if(|(index, _)| *index as usize == message).map(|(_, origin)| origin);
             message += 1;
             Some(Step::Message(Item {
                 frame: &self.bytes[frame_at..entry.frame_end as usize],
@@ -190,6 +203,7 @@ impl Batch {
                 expires_at: entry.expires_at,
                 stamp,
                 lane,
+                origin,
             }))
         })
     }

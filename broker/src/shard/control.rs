@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tombolo_broker_api as api;
 
 use super::guard::ConnectionGuard;
+use super::passing::Receipt;
 use crate::auth::Identity;
 use crate::codec::connect::Connect;
 use crate::link::{Mark, Version};
@@ -36,6 +37,26 @@ pub enum Control {
     Pressure,
     /// Another node has come further with what is wanted here: SUBACKs may be due.
     Settled,
+    /// The peers of this shard have taken what you have waited for.
+    Received(Receipt, u8),
+    /// Send this frame of a way to all other nodes whose rows you have.
+    WayToPeers(Arc<[u8]>),
+    /// Send this frame of a way to another node.
+    WayToPeer {
+        /// Its name.
+        node: Arc<str>,
+        /// The frame.
+        payload: Box<[u8]>,
+    },
+    /// A frame of a way came from another node, for a link of yours.
+    WayFromPeer {
+        /// Its name.
+        node: Arc<str>,
+        /// The frame.
+        payload: Box<[u8]>,
+    },
+    /// Another node can't be reached any more: ways by it have ended.
+    PeerLost(Arc<str>),
     /// Filters of local clients have changed: links read the log.
     InterestChanged,
     /// New limits.

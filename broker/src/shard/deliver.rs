@@ -42,6 +42,8 @@ pub struct Core {
     pub dirty_links: Vec<u32>,
     /// What sessions that move must know, in order.
     pub told: Vec<Told>,
+    /// What came from another cluster was given to another node of this one.
+    pub passing: bool,
     /// Output buffers.
     pub pool: Pool,
     /// What goes to each other shard.

@@ -9,9 +9,11 @@ use super::batch::Note;
 use super::deliver::Core;
 use super::link_outlet::LinkOutlet;
 use super::news::{News, Told};
+use super::passing::Passing;
 use super::peer::PeerRow;
 use super::publication::Publication;
 use super::row::{Role, Row};
+use super::way::Ways;
 use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::link::backoff::Dialling;
@@ -41,6 +43,10 @@ pub struct LinkRow {
     pub interest_cursor: u64,
     /// The link was removed: it takes no more, sends what waits, and ends at this time at the latest.
     pub draining: Option<Millis>,
+    /// What it has given to other nodes of this cluster, and they have not taken yet.
+    pub passing: Passing,
+    /// Its ways by other nodes, and theirs by this one.
+    pub ways: Ways,
 }
 
 /// What a link joins this node with.
@@ -132,7 +138,10 @@ impl Core {
         // A link that is acting is delivering what its own remote sent, which does not go back there.
         let Some(link) = &mut row.link else { return };
         let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
-        let aside = Aside { stamp: passage.stamp, shares, shares_only: receiver.flags.as_member() };
+        let shares_only = receiver.flags.as_member();
+        // Another cluster is not told: its nodes know the message by its place in our lane.
+        let origin = passage.origin.filter(|_| matches!(row.target, Target::Peer(_)));
+        let aside = Aside { stamp: passage.stamp, shares, shares_only, origin };
         link.forward(&Forward { frame, layout, qos, path, shard, aside }, now);
         self.mark_link_dirty(slot);
     }
@@ -168,6 +177,7 @@ impl Shard {
             }
         }
         self.note_peer(slot);
+        self.take_heard_ways();
         for mark in std::mem::take(&mut self.marks) {
             self.mark_lanes(&mark);
         }
@@ -183,6 +193,8 @@ impl Shard {
             return;
         }
         self.tick_peer(slot);
+        self.tick_ways(slot);
+        self.tick_passing(slot);
         let shard = self.core.shard;
         let Some(row) = self.link_row_mut(slot) else { return };
         if let Dial::At(at) = row.dial

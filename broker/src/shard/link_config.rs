@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use tombolo_broker_api as api;
 
 use super::link::{Dial, LinkRow, Target};
+use super::passing::Passing;
 use super::row::{Role, Row};
-use super::{Control, LinkKey, Shard};
+use super::way::Ways;
+use super::{Control, LinkKey, Shard, shard_of};
 use crate::clock::Millis;
 use crate::codec::Version;
 use crate::link::backoff::Dialling;
@@ -90,11 +92,13 @@ impl Shard {
             link: Some(link),
             connections: Vec::new(),
             dirty: false,
-            dialling: dialling(&config),
+            dialling: dialling(&config, &self.shared.local.node),
             target: Target::Cluster(Arc::new(config)),
             dial: Dial::At(now),
             interest_cursor,
             draining: None,
+            passing: Passing::default(),
+            ways: Ways::default(),
         };
         self.insert_link(row);
     }
@@ -110,7 +114,7 @@ impl Shard {
     }
 
     fn change_link(&mut self, slot: u32, config: api::Link, settings: Settings) {
-        let now = self.core.now;
+        let (now, node) = (self.core.now, Arc::clone(&self.shared.local.node));
         let Some(row) = self.link_row_mut(slot) else { return };
         row.draining = None;
         let Target::Cluster(old) = &row.target else { return };
@@ -119,7 +123,7 @@ impl Shard {
         }
         let redial = old.dial != config.dial;
         let regreet = old.accept != config.accept;
-        row.dialling = dialling(&config);
+        row.dialling = dialling(&config, &node);
         row.target = Target::Cluster(Arc::new(config));
         let (filters, cursor) = wanted(self.shared.index.interest_since(Audience::Links, 0));
         if let Some(row) = self.link_row_mut(slot) {
@@ -174,10 +178,13 @@ fn is_same(one: &api::Link, other: &api::Link) -> bool {
     one.name == other.name && one.remote_cluster == other.remote_cluster
 }
 
-fn dialling(config: &api::Link) -> Dialling {
+/// Each node begins with another server, so that they do not all go to one.
+fn dialling(config: &api::Link, node: &str) -> Dialling {
     let dial = config.dial.as_ref();
     let longest = dial.map_or(std::time::Duration::ZERO, |dial| dial.retry_interval.duration());
-    Dialling::new(dial.map_or(1, |dial| dial.servers.len()), longest)
+    let servers = dial.map_or(1, |dial| dial.servers.len().max(1));
+    let ordinal = node.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok());
+    Dialling::new(servers, longest).beginning_with(ordinal.unwrap_or_else(|| shard_of(node.as_bytes(), servers)))
 }
 
 /// All that local clients want, from a reader that has seen nothing.

@@ -13,6 +13,7 @@ use crate::clock::{self, Millis};
 use crate::codec::ack::AckKind;
 use crate::codec::publish::{self, Parts};
 use crate::codec::{Qos, Reason, Version};
+use crate::link::way::What;
 use crate::link::{Aside, Conn, Delivery, Mark, Outlet, Refusal};
 use crate::metrics::Closed;
 use crate::router::{SharedSubscription, SubscriptionEntry};
@@ -44,55 +45,50 @@ impl LinkOutlet<'_> {
 
 impl Outlet for LinkOutlet<'_> {
     fn publish(&mut self, conn: Conn, topic: &'static str, packet_id: Option<NonZeroU16>, payload: &[u8]) {
-        let Some(slot) = self.row_of(conn) else { return };
-        let parts = Parts {
-            version: Version::V5,
-            qos: if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce },
-            retain: false,
-            dup: false,
-            packet_id: packet_id.map_or(0, NonZeroU16::get),
-            topic: topic.as_bytes(),
-            properties: &[],
-            subscription_ids: &[],
-            payload,
-        };
-        self.shard.append(slot, |out| {
-            publish::encode(out, &parts);
-        });
+        match self.row_of(conn) {
+            Some(slot) => self.shard.write_link_packet(slot, topic, packet_id, payload),
+            None => self.shard.write_on_way(self.slot, conn, What::Publish { topic, packet_id, payload }),
+        }
     }
 
     fn acknowledge(&mut self, conn: Conn, packet_id: NonZeroU16) {
-        if let Some(slot) = self.row_of(conn) {
-            self.shard.answer(slot, Version::V5, AckKind::Puback, packet_id.get(), Reason::Success);
+        match self.row_of(conn) {
+            Some(slot) => self.shard.answer(slot, Version::V5, AckKind::Puback, packet_id.get(), Reason::Success),
+            None => self.shard.write_on_way(self.slot, conn, What::Puback(packet_id)),
         }
     }
 
     fn close(&mut self, conn: Conn, refusal: &Refusal) {
-        let Some(slot) = self.row_of(conn) else { return };
+        let Some(slot) = self.row_of(conn) else {
+            return self.shard.write_on_way(self.slot, conn, What::Close(&refusal.to_string()));
+        };
         tracing::warn!(link = %self.shard.link_name(self.slot), "A connection of a link is closed: {refusal}.");
         let reason = Reason::from_code(refusal.why.reason_code()).unwrap_or(Reason::Unspecified);
         self.shard.disconnect(slot, Closed::LinkProtocol, reason, &refusal.to_string());
     }
 
     fn has_room(&self, conn: Conn) -> bool {
-        let limit = self.shard.core.tuning.mqtt.max_output_bytes.0 as usize;
-        let row = self.row_of(conn).and_then(|slot| self.shard.core.rows.get(slot as usize));
-        row.is_some_and(|row| row.output.len() < limit)
+        // What may be lost is lost where a way leads through, if there is no room.
+        self.row_of(conn).is_none_or(|slot| self.shard.has_output_room(slot))
     }
 
-    fn deliver(&mut self, message: &Delivery<'_>) {
+    fn deliver(&mut self, message: &Delivery<'_>) -> bool {
         let now = self.shard.core.now;
         let expires_at = message.layout.expiry(message.frame).map(|seconds| now + Millis(u64::from(seconds) * 1000));
         let mut publication = Publication::new(message.frame, message.layout, message.path, expires_at);
         publication.qos = message.qos;
-        let Aside { stamp, shares, shares_only } = message.aside;
+        let Aside { stamp, shares, shares_only, origin } = message.aside;
+        let repeat = origin.is_some_and(|origin| !self.shard.shared.is_first(origin));
         let lane = message.from_peer.then_some((message.node, message.shard));
-        publication.passage = Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only };
+        publication.passage =
+            Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only, origin, repeat };
         if let Some(stamp) = stamp {
             // What happens here from now on happens later.
             self.shard.shared.stamps.merge(stamp, clock::unix_micros());
         }
         self.shard.route(None, &mut publication);
+        self.shard.note_passing(self.slot);
+        !repeat
     }
 
     fn subscribe(&mut self, filter: &Filter) {
@@ -132,9 +128,17 @@ impl Outlet for LinkOutlet<'_> {
         }
     }
 
+    fn way(&mut self, conn: Conn, payload: &[u8]) {
+        self.shard.hear_way(self.slot, conn, payload);
+    }
+
     fn sync(&mut self, _token: u64) -> bool {
         // What the link did leaves with the end of this turn, which waits for the store's commit.
         true
+    }
+
+    fn passed_on(&mut self, token: u64) -> bool {
+        self.shard.await_peers(self.slot, token)
     }
 
     fn announce(&mut self, mark: &Mark) {
@@ -155,6 +159,36 @@ impl Outlet for LinkOutlet<'_> {
 // === impl Shard ===
 
 impl Shard {
+    /// Writes a PUBLISH of a link on one of its connections, in the row `slot`.
+    pub(super) fn write_link_packet(
+        &mut self,
+        slot: u32,
+        topic: &'static str,
+        packet_id: Option<NonZeroU16>,
+        payload: &[u8],
+    ) {
+        let parts = Parts {
+            version: Version::V5,
+            qos: if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce },
+            retain: false,
+            dup: false,
+            packet_id: packet_id.map_or(0, NonZeroU16::get),
+            topic: topic.as_bytes(),
+            properties: &[],
+            subscription_ids: &[],
+            payload,
+        };
+        self.append(slot, |out| {
+            publish::encode(out, &parts);
+        });
+    }
+
+    /// Whether the output of a row is below its limit.
+    pub(super) fn has_output_room(&self, slot: u32) -> bool {
+        let limit = self.core.tuning.mqtt.max_output_bytes.0 as usize;
+        self.core.rows.get(slot as usize).is_some_and(|row| row.output.len() < limit)
+    }
+
     fn link_name(&self, slot: u32) -> &str {
         match self.core.rows.get(slot as usize) {
             Some(Row { role: Role::Link(row), .. }) => row.key.name(),

@@ -164,6 +164,7 @@ impl Shard {
             row.connections.retain(|known| known.slot != slot);
         }
         let now = self.core.now.duration();
+        self.end_ways_over(connection.link, connection.conn);
         self.with_link(connection.link, |link, out| link.disconnected(out, connection.conn, now));
         if connection.dialled {
             self.dial_later(connection.link);

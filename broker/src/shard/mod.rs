@@ -24,6 +24,7 @@ mod news;
 mod output;
 mod packet;
 mod parked;
+mod passing;
 mod peer;
 mod pressure;
 mod publication;
@@ -39,11 +40,12 @@ mod stake;
 mod subscribe;
 mod timers;
 mod turn;
+mod way;
 mod write;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
@@ -61,7 +63,7 @@ pub use settled::Settled;
 pub use turn::serve;
 
 use crate::clock::{Clock, Millis, StampClock};
-use crate::link::{Local, Mark};
+use crate::link::{Local, Mark, Origin, Seen};
 use crate::metrics::{Board, Counters};
 use crate::peer::{Claims, Directory, Moves};
 use crate::retained::Retained;
@@ -95,6 +97,8 @@ pub struct Shared {
     pub pressure: Pressure,
     /// How far the other nodes route by what is wanted here.
     pub settled: Settled,
+    /// Which messages of other clusters this node has had, by whichever node they came.
+    pub seen: Mutex<Seen>,
     /// The order of what happens in the cluster.
     pub stamps: StampClock,
     /// Which persistent sessions other nodes say that they have.
@@ -163,6 +167,12 @@ pub struct Shard {
     ids: Vec<u32>,
     epochs: u16,
     connections_made: u64,
+    /// Frames of ways that came over a link which acts.
+    heard_ways: Vec<way::Heard>,
+    /// What others wait for that the peers of this shard are to take.
+    receipts: passing::Receipts,
+    /// Ways that links of this shard have asked for.
+    ways_asked: u64,
     /// An empty batch, to be exchanged for a full one.
     spare: Batch,
     /// The node stops: until when links may go on.
@@ -185,6 +195,12 @@ pub fn shard_of(key: &[u8], shards: usize) -> usize {
 // === impl Shared ===
 
 impl Shared {
+    /// Whether a message of another cluster comes to this node for the first time.
+    pub fn is_first(&self, origin: &Origin) -> bool {
+        // A panic between its lines leaves at most one message unknown.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(origin)
+    }
+
     /// Which persistent sessions other nodes say that they have.
     fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
@@ -221,6 +237,7 @@ impl Shard {
             searching: Vec::new(),
             dirty_links: Vec::new(),
             told: Vec::new(),
+            passing: false,
             pool: Pool::default(),
             outboxes: (0..shards).map(|_| Batch::default()).collect(),
             counters: Counters::default(),
@@ -259,6 +276,9 @@ impl Shard {
             ids: Vec::new(),
             epochs: 0,
             connections_made: 0,
+            heard_ways: Vec::new(),
+            receipts: passing::Receipts::default(),
+            ways_asked: 0,
             spare: Batch::default(),
             stopping: None,
             farewells,

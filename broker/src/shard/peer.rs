@@ -10,7 +10,9 @@ use super::control::Peer;
 use super::link::{Dial, LinkRow, Target};
 use super::link_config::wanted;
 use super::news::News;
+use super::passing::Passing;
 use super::settled::{Cursors, Settled};
+use super::way::Ways;
 use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::link::backoff::Dialling;
@@ -126,6 +128,8 @@ impl Shard {
             dial: Dial::At(now),
             interest_cursor,
             draining: None,
+            passing: Passing::default(),
+            ways: Ways::default(),
         });
         self.update_shares(slot);
         let receiver = self.link_receiver(slot);
@@ -145,6 +149,7 @@ impl Shard {
             self.tell_settled();
         }
         self.tell_all(|| Control::PeerGone(receiver));
+        self.drop_receipts(slot);
     }
 
     fn tell_all(&self, control: impl Fn() -> Control) {
@@ -211,9 +216,11 @@ impl Shard {
         let Some(row) = self.link_row_mut(slot) else { return };
         let interest = row.interest_cursor;
         let (Some(link), Target::Peer(peer)) = (&row.link, &mut row.target) else { return };
+        let before = peer.connected;
         let news = peer.note(link, interest, &shared.settled, now);
         let said = !peer.said.is_empty();
         let life = peer.note_life(link);
+        let lost = (before && !peer.connected).then(|| Arc::clone(&peer.node));
         if news {
             self.tell_settled();
         }
@@ -223,6 +230,10 @@ impl Shard {
             }
             self.spread(&life);
         }
+        if let Some(node) = lost {
+            self.tell_all(|| Control::PeerLost(Arc::clone(&node)));
+        }
+        self.note_receipts(slot);
         if said {
             self.take_said(slot);
         }

@@ -6,6 +6,7 @@ use super::output::{Output, Pool, SHARE_FROM};
 use crate::clock::{Millis, Stamp};
 use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Qos, Version, frame};
+use crate::link::Origin;
 use crate::message::Message;
 use crate::router::Path;
 
@@ -43,6 +44,10 @@ pub struct Passage<'a> {
     pub shares: &'a [u32],
     /// Members of shared subscriptions get it, and nobody else.
     pub shares_only: bool,
+    /// It came from another cluster, from here.
+    pub origin: Option<&'a Origin>,
+    /// Clients of this node have had it: it came by another node before.
+    pub repeat: bool,
 }
 
 /// What one receiver makes of a publication.

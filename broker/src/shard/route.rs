@@ -51,6 +51,9 @@ impl Shard {
             },
         };
         publication.shard = self.core.shard;
+        if publication.passage.from_peer && publication.passage.repeat {
+            return Routed::Delivered;
+        }
         if publication.passage.from_peer {
             return self.route_from_peer(entry, publication);
         }
@@ -65,10 +68,15 @@ impl Shard {
         let own = publisher.map(|slot| (core.shard, slot));
         let mut begun: u64 = 0;
         let mut delivered = !route.groups.is_empty();
+        let repeat = publication.passage.repeat;
         let local_first = core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
         route.choose(local_first, &mut self.choices);
         for (at, receiver) in route.receivers.iter().enumerate() {
             if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
+                continue;
+            }
+            // Other nodes may lack what clients here have had.
+            if repeat && receiver.flags.kind() != Kind::Peer {
                 continue;
             }
             delivered = true;
@@ -82,7 +90,7 @@ impl Shard {
                 hand_over(core, *receiver, &[], publication, &mut begun);
             }
         }
-        for (receiver, ids) in self.choices.others() {
+        for (receiver, ids) in self.choices.others().filter(|_| !repeat) {
             hand_over(core, receiver, ids, publication, &mut begun);
         }
         if for_all {
@@ -147,6 +155,7 @@ pub(super) fn hand_over(
     publication: &mut Publication<'_>,
     begun: &mut u64,
 ) {
+    core.passing |= publication.passage.origin.is_some() && receiver.flags.kind() == Kind::Peer;
     if receiver.shard == core.shard {
         core.deliver(receiver, ids, publication);
         return;

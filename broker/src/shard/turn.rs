@@ -130,12 +130,17 @@ impl Shard {
                         self.core.told.push(Told::News(news.clone()));
                         continue;
                     }
+                    Step::Note(Note::Receipt(receipt)) => {
+                        self.await_receipt(*receipt);
+                        continue;
+                    }
                 };
                 let mut publication = Publication::new(item.frame, item.layout, item.path, item.expires_at);
                 publication.qos = item.qos;
                 publication.shard = from as u8;
                 publication.passage.stamp = item.stamp;
                 publication.passage.lane = item.lane;
+                publication.passage.origin = item.origin;
                 let mut ids = item.ids;
                 for (at, receiver) in item.receivers.iter().enumerate() {
                     let mine = ids.iter().take_while(|(index, _)| *index as usize == at).count();
@@ -192,6 +197,11 @@ impl Shard {
                 Control::Said { node, payload } => self.hear(&node, &payload),
                 Control::Stake(stake) => self.stake_here(stake),
                 Control::Staked { token, versions } => self.staked(token, versions),
+                Control::Received(receipt, shard) => self.received(receipt, shard),
+                Control::PeerLost(node) => self.end_ways_of(&node),
+                Control::WayToPeers(payload) => self.way_to_peers(&payload),
+                Control::WayToPeer { node, payload } => self.way_to_peer(&node, &payload),
+                Control::WayFromPeer { node, payload } => self.way_from_peer(&node, &payload),
                 Control::DialFailed { link, error } => self.dial_failed(&link, error),
                 Control::Mark(mark) => self.take_mark(&mark),
                 Control::AnnounceMarks => self.announce_marks(),

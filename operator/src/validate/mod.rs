@@ -114,7 +114,6 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
     let mut candidates = Vec::new();
     for (link, object) in links.iter().zip(&objects) {
         let mut report = Report::new(object);
-        refuse_nodes(cluster, "spec.clusterRef.name", &mut report);
         let found = link::check(link, home, secrets, &mut report);
         let remote = &link.spec.remote.cluster_name;
         claim(&mut remotes, remote, &object.name, "spec.remote.clusterName", &mut report);
@@ -131,7 +130,6 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
     for (at, entry) in cluster.spec.link_access.iter().enumerate() {
         let field = format!("spec.linkAccess[{at}]");
         let mut report = Report::new(&object);
-        refuse_nodes(cluster, &field, &mut report);
         let found = link::check_access(entry, &field, home, &mut report);
         claim(&mut remotes, &entry.cluster_name, &field, &format!("{field}.clusterName"), &mut report);
         match found {
@@ -147,20 +145,6 @@ fn check_cluster(observed: &Observed, cluster: &BrokerCluster, links: &[&Cluster
         outcome.clusters.push(valid);
     }
     candidates.into_iter().for_each(|candidate| outcome.take(candidate.report));
-}
-
-/// What two clusters want of each other is told over one connection: with several nodes at a side, the others would not
-/// hear of it.
-fn refuse_nodes(cluster: &BrokerCluster, field: &str, report: &mut Report) {
-    if cluster.spec.replicas > 1 {
-        let (_, name) = place(&cluster.metadata);
-        let message = format!(
-            "cluster `{name}` has {} nodes, and this release links clusters of one node; write replicas: 1 there, or \
-             remove the link",
-            cluster.spec.replicas
-        );
-        report.problem(field, reasons::NOT_YET_SUPPORTED, message);
-    }
 }
 
 /// One link for each remote: the first that names it has it.

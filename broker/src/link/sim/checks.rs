@@ -41,7 +41,7 @@ impl World {
                     side.queues.iter().all(|(queue, _)| queue.is_empty())
                         && side.link.is_ready(self.now)
                         && side.link.messages.is_settled()
-                        && side.link.interest.is_settled()
+                        && side.link.is_settled()
                         && !side.pressure
                 })
         })

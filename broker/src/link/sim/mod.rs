@@ -4,6 +4,8 @@
 //! `SCHEDULES=n` runs so many of each kind.
 
 mod checks;
+mod clusters;
+mod detours;
 mod marks;
 mod network;
 mod node;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use tombolo_broker_api::{ByteSize, Seconds, Spool, WhenFull};
 
+use clusters::{Clusters, Shape};
 use plan::{Dials, Plan, Sabotage};
 use world::World;
 
@@ -35,6 +38,12 @@ thread_local! {
 }
 
 fn run(plan: &Plan, seed: u64) -> Result<World, String> {
+    let mut world = World::new(plan.clone(), seed);
+    caught(|| world.run()).map(|()| world)
+}
+
+/// Runs something that panics if a rule does not hold, and says why if it did.
+fn caught(run: impl FnOnce()) -> Result<(), String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -44,17 +53,13 @@ fn run(plan: &Plan, seed: u64) -> Result<World, String> {
             }
         }));
     });
-    let mut world = World::new(plan.clone(), seed);
     QUIET.set(true);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let ended = catch_unwind(AssertUnwindSafe(run));
     QUIET.set(false);
-    match ended {
-        Ok(()) => Ok(world),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-        }
-    }
+    ended.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
 }
 
 /// Runs so many schedules of a plan.
@@ -170,6 +175,50 @@ fn two_lanes_of_a_node_say_the_same_of_each_message() {
     holds("marks of a cluster", &plan, 100);
     let links = vec![(0, 1, Dials::Both), (1, 2, Dials::First), (2, 0, Dials::First)];
     holds("marks of a ring", &Plan { clusters: 3, links, peers: false, ..plan }, 100);
+}
+
+/// Runs so many schedules of two clusters of several nodes.
+fn clusters_hold(name: &str, shape: &Shape, count: u64) {
+    let first = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
+    let seeds = first.map_or(0..schedules(count), |seed| seed..seed + 1);
+    let mut delivered = 0;
+    for seed in seeds.clone() {
+        let mut clusters = Clusters::new(shape.clone(), seed);
+        if let Err(why) = caught(|| clusters.run()) {
+            panic!("{name}, SEED={seed}:\n{why}");
+        }
+        delivered += clusters.delivered;
+    }
+    println!("{name}: {} schedules, {delivered} messages came to nodes", seeds.count());
+    assert!(delivered > 0, "a simulation that delivers nothing proves nothing");
+}
+
+const SHAPE: Shape =
+    Shape { nodes: [3, 3], both_dial: false, one_takes_all: false, messages: 60, cuts: 8, deaths: 2, forgetful: false };
+
+#[test]
+fn clusters_of_several_nodes_get_each_message_once_and_in_order() {
+    clusters_hold("three and three", &SHAPE, 300);
+    clusters_hold("both dial", &Shape { both_dial: true, ..SHAPE }, 200);
+    clusters_hold("one node and three", &Shape { nodes: [1, 3], ..SHAPE }, 150);
+    clusters_hold("four nodes and two, many deaths", &Shape { nodes: [4, 2], deaths: 6, ..SHAPE }, 150);
+}
+
+#[test]
+fn a_node_that_takes_all_connections_is_enough() {
+    clusters_hold("one takes all", &Shape { one_takes_all: true, ..SHAPE }, 200);
+    clusters_hold("one takes all, no deaths", &Shape { one_takes_all: true, deaths: 0, cuts: 12, ..SHAPE }, 150);
+}
+
+#[test]
+fn nodes_that_forget_what_they_had_are_found() {
+    let shape = Shape { forgetful: true, ..SHAPE };
+    let found = (0..200).find_map(|seed| {
+        let mut clusters = Clusters::new(shape.clone(), seed);
+        caught(|| clusters.run()).err()
+    });
+    let why = found.expect("a message comes twice where nodes do not know what they had");
+    assert!(why.contains("behind"), "{why}");
 }
 
 #[test]

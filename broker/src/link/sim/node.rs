@@ -9,7 +9,7 @@ use crate::clock::Stamp;
 use crate::codec::{Qos, Version, publish};
 use crate::link::backoff::Dialling;
 use crate::link::marks::{Mark, Version as Interest};
-use crate::link::{Aside, Conn, Delivery, Link, Marks, Outlet, Refusal};
+use crate::link::{Aside, Conn, Delivery, Link, Marks, Origin, Outlet, Refusal};
 use crate::router::{Path, SharedSubscription};
 use crate::topic::Filter;
 
@@ -157,6 +157,8 @@ pub struct Delivered {
     pub marks: Marks,
     /// What the peer told besides.
     pub beside: Beside,
+    /// Its place in the lane of the other cluster's node.
+    pub origin: Option<Origin>,
 }
 
 /// The outlet of one call: collects what is asked, and changes the index at once.
@@ -195,7 +197,7 @@ impl Publication {
 impl Beside {
     /// As a link takes it.
     pub fn aside(&self) -> Aside<'_> {
-        Aside { stamp: self.stamp, shares: &self.shares, shares_only: self.shares_only }
+        Aside { stamp: self.stamp, shares: &self.shares, shares_only: self.shares_only, origin: None }
     }
 }
 
@@ -218,10 +220,10 @@ impl Outlet for Calls<'_> {
         true
     }
 
-    fn deliver(&mut self, message: &Delivery<'_>) {
+    fn deliver(&mut self, message: &Delivery<'_>) -> bool {
         let Delivery { frame, layout, qos, path, shard, marks, aside, .. } = *message;
         let (publication, routed_by) = unpack(layout.payload(frame));
-        let Aside { stamp, shares, shares_only } = aside;
+        let Aside { stamp, shares, shares_only, .. } = aside;
         self.actions.push(Action::Deliver(Delivered {
             publication,
             routed_by,
@@ -230,7 +232,9 @@ impl Outlet for Calls<'_> {
             shard,
             marks: marks.clone(),
             beside: Beside { stamp, shares: shares.to_vec(), shares_only },
+            origin: aside.origin.cloned(),
         }));
+        true
     }
 
     fn subscribe(&mut self, filter: &Filter) {
@@ -239,6 +243,10 @@ impl Outlet for Calls<'_> {
 
     fn unsubscribe(&mut self, filter: &Filter) {
         assert!(self.routes.remove(filter), "`{}` is removed, and was not in the index", filter.as_str());
+    }
+
+    fn passed_on(&mut self, _token: u64) -> bool {
+        true
     }
 
     fn sync(&mut self, token: u64) -> bool {
@@ -259,6 +267,7 @@ impl Outlet for Calls<'_> {
     fn control(&mut self, _node: &Arc<str>, _payload: &[u8]) {}
 
     fn passed(&mut self, _node: &Arc<str>, _shard: u8, _mark: &Mark) {}
+    fn way(&mut self, _conn: Conn, _payload: &[u8]) {}
 
     fn announce(&mut self, mark: &Mark) {
         self.actions.push(Action::Announce(mark.clone()));

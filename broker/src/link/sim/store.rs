@@ -98,8 +98,8 @@ impl Link<SimSpool> {
     /// By which versions of its remote's nodes it routes.
     pub fn applied_marks(&self) -> Vec<Mark> {
         let Some(cluster) = &self.remote_id else { return Vec::new() };
-        let marks = self.sources.iter().filter(|source| source.announced != Version::default());
-        let mark = |s: &Source| Mark { cluster: cluster.clone(), node: s.node.clone(), version: s.announced };
+        let marks = self.sources.iter().filter(|source| source.held().0 != Version::default());
+        let mark = |s: &Source| Mark { cluster: cluster.clone(), node: s.node.clone(), version: s.held().0 };
         marks.map(mark).collect()
     }
 
@@ -119,7 +119,7 @@ impl Link<SimSpool> {
                 shared: source.interest.shares().collect(),
                 ..Changed::default()
             };
-            source.announced = source.interest.version();
+            source.announced = (source.interest.version(), source.interest.digest());
             self.serve(out, &changed);
         }
         self.dirty = true;

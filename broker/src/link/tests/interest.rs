@@ -28,9 +28,16 @@ fn filters() -> impl Strategy<Value = String> {
     })
 }
 
+/// What was not told, record by record, for one that was told all before.
+fn told(wanted: &mut InterestOut) -> Vec<Vec<u8>> {
+    let from = wanted.version();
+    wanted.make();
+    wanted.tell(from, false)
+}
+
 /// Tells what was not told, record by record.
 fn tell(wanted: &mut InterestOut, held: &mut InterestIn) {
-    for piece in wanted.tell() {
+    for piece in told(wanted) {
         take(held, &piece).expect("what one side writes the other reads");
     }
 }
@@ -120,7 +127,7 @@ fn a_snapshot_of_many_pages_replaces_only_when_it_is_whole() {
     tell(&mut wanted, &mut held);
     assert_eq!((held.filters().len(), wanted.len()), (100_000, 100_000));
     wanted.replace(Some(&routes), all("new"));
-    let pages = wanted.tell();
+    let pages = told(&mut wanted);
     assert!(pages.len() > 10 && pages.iter().all(|page| page.len() <= 65_536), "{}", pages.len());
     for (index, page) in pages.iter().enumerate() {
         assert!(held.filters().contains(&filter("fleet/7/old/state")), "until page {index}");
@@ -137,9 +144,9 @@ fn a_change_that_follows_nothing_changes_nothing() {
     let mut held = InterestIn::default();
     tell(&mut wanted, &mut held);
     wanted.change(&filter("b"), Change::Added);
-    let lost = wanted.tell();
+    let lost = told(&mut wanted);
     wanted.change(&filter("c"), Change::Added);
-    for piece in wanted.tell() {
+    for piece in told(&mut wanted) {
         take(&mut held, &piece).expect("it can be read");
     }
     assert_eq!(held.filters().len(), 1);
@@ -149,6 +156,34 @@ fn a_change_that_follows_nothing_changes_nothing() {
     wanted.tell_all();
     tell(&mut wanted, &mut held);
     assert_eq!((held.filters().len(), held.digest()), (3, wanted.digest()));
+}
+
+#[test]
+fn a_node_that_lags_is_told_the_changes_that_it_lacks_or_all_if_they_are_not_kept() {
+    let routes = [route(&["#"], &[])];
+    let mut wanted = InterestOut::new(Some(&routes), [filter("a")]);
+    let (mut quick, mut slow) = (InterestIn::default(), InterestIn::default());
+    for held in [&mut quick, &mut slow] {
+        wanted.make();
+        wanted.tell(Version::default(), false).iter().for_each(|piece| take(held, piece).expect("it can be read"));
+    }
+    for text in ["b", "c", "d"] {
+        wanted.change(&filter(text), Change::Added);
+        tell(&mut wanted, &mut quick);
+    }
+    let lacks = wanted.tell(slow.version(), false);
+    assert_eq!(lacks.len(), 3);
+    lacks.iter().for_each(|piece| take(&mut slow, piece).expect("it can be read"));
+    assert_eq!((slow.version(), slow.digest()), (quick.version(), quick.digest()));
+    let (all, version) = (wanted.tell(slow.version(), true), wanted.version());
+    assert_eq!(all.len(), 1, "who does not hold what it was told is told all, as the same version");
+    wanted.told(version);
+    let before = Version { number: 1, ..version };
+    assert_eq!(wanted.tell(before, false), all, "what all were told is not kept");
+    wanted.stake();
+    assert!(wanted.has_untold());
+    tell(&mut wanted, &mut quick);
+    assert_eq!((quick.version(), quick.digest()), (Version { number: 5, ..version }, slow.digest()));
 }
 
 /// A snapshot of these, written without any memory of them.

@@ -114,7 +114,7 @@ impl Outlet for Side {
         !self.no_room
     }
 
-    fn deliver(&mut self, message: &Delivery<'_>) {
+    fn deliver(&mut self, message: &Delivery<'_>) -> bool {
         let Delivery { frame, layout, qos, path, from_peer, node, shard, marks: _, aside } = *message;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.delivered.push(Message {
@@ -131,6 +131,7 @@ impl Outlet for Side {
             shares: aside.shares.to_vec(),
             shares_only: aside.shares_only,
         });
+        true
     }
 
     fn subscribe(&mut self, filter: &Filter) {
@@ -144,6 +145,12 @@ impl Outlet for Side {
     fn sync(&mut self, _token: u64) -> bool {
         true
     }
+
+    fn passed_on(&mut self, _token: u64) -> bool {
+        true
+    }
+
+    fn way(&mut self, _conn: Conn, _payload: &[u8]) {}
 
     fn announce(&mut self, mark: &Mark) {
         self.announced.push(mark.clone());

@@ -1,0 +1,177 @@
+//! Where a message came into this cluster from: its place in the lane of a remote's node. Every node of the cluster takes
+//! each place once, whichever of the nodes that lane comes to, and comes to next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A lane of messages of another cluster's node.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct LaneId {
+    /// Id of the cluster.
+    pub cluster: Arc<str>,
+    /// The node.
+    pub node: Arc<str>,
+    /// The life of the lane.
+    pub life: u64,
+}
+
+/// A message's place in such a lane: the batch, and the message's number in it. It is the same whenever the batch is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The place of the batch.
+    pub batch: u64,
+    /// Counts the batch's messages from 0.
+    pub message: u32,
+}
+
+/// Where a message came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The lane.
+    pub lane: Arc<LaneId>,
+    /// The batch from which on the node that took the message took all of the lane, without a gap.
+    pub from: u64,
+    /// Its place.
+    pub place: Place,
+}
+
+/// Which messages of other clusters this node has had.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Of the lane that something came of last, first.
+    lanes: VecDeque<SeenLane>,
+}
+
+#[derive(Debug)]
+struct SeenLane {
+    id: Arc<LaneId>,
+    /// From where to where, both included; they do not touch, and ascend.
+    runs: Vec<(Place, Place)>,
+}
+
+/// Lanes that are remembered: four lives of as many nodes as a remote may have, for each of some remotes.
+const LANES_MAX: usize = 1024;
+
+/// Runs of a lane that are remembered. There is one, and another one for each time that a lane went on at another node while
+/// that node lacked something; of more, the two oldest are taken for one.
+const RUNS_MAX: usize = 32;
+
+// === impl Seen ===
+
+impl Seen {
+    /// A message came; true if it did not come before.
+    ///
+    /// What came from the node that took it came in that node's order, and that one has taken all since `from`: so nothing
+    /// between `from` and the message's place is still to come, but by others, as a repeat.
+    pub fn take(&mut self, origin: &Origin) -> bool {
+        let at = self.lanes.iter().position(|lane| Arc::ptr_eq(&lane.id, &origin.lane) || lane.id == origin.lane);
+        match at {
+            Some(0) => {}
+            Some(at) => {
+                if let Some(lane) = self.lanes.remove(at) {
+                    self.lanes.push_front(lane);
+                }
+            }
+            None => {
+                self.lanes.truncate(LANES_MAX - 1);
+                self.lanes.push_front(SeenLane { id: origin.lane.clone(), runs: Vec::new() });
+            }
+        }
+        self.lanes.front_mut().is_some_and(|lane| lane.take(origin.from, origin.place))
+    }
+}
+
+// === impl SeenLane ===
+
+impl SeenLane {
+    fn take(&mut self, from: u64, place: Place) -> bool {
+        if self.runs.iter().any(|(first, last)| (*first..=*last).contains(&place)) {
+            return false;
+        }
+        let mut run = (Place { batch: from, message: 0 }.min(place), place);
+        // All that it meets becomes one with it.
+        self.runs.retain(|(first, last)| {
+            let meets = *first <= run.1 && *last >= run.0;
+            if meets {
+                run = (run.0.min(*first), run.1.max(*last));
+            }
+            !meets
+        });
+        let at = self.runs.partition_point(|other| *other < run);
+        self.runs.insert(at, run);
+        if self.runs.len() > RUNS_MAX {
+            let oldest = self.runs.remove(0);
+            self.runs[0].0 = oldest.0;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lane(life: u64) -> Arc<LaneId> {
+        Arc::new(LaneId { cluster: "far".into(), node: "far-0".into(), life })
+    }
+
+    fn origin(lane: &Arc<LaneId>, from: u64, batch: u64, message: u32) -> Origin {
+        Origin { lane: lane.clone(), from, place: Place { batch, message } }
+    }
+
+    #[test]
+    fn what_came_by_one_node_is_a_repeat_when_it_comes_by_another() {
+        let (mut seen, lane) = (Seen::default(), lane(1));
+        assert!(seen.take(&origin(&lane, 1, 1, 0)) && seen.take(&origin(&lane, 1, 7, 2)));
+        for (batch, message) in [(1, 0), (3, 9), (7, 0), (7, 2)] {
+            assert!(!seen.take(&origin(&lane, 6, batch, message)), "{batch} {message}");
+        }
+        assert!(seen.take(&origin(&lane, 6, 7, 3)));
+        assert!(!seen.take(&origin(&lane, 1, 7, 3)));
+    }
+
+    #[test]
+    fn what_is_late_by_the_node_before_is_no_repeat() {
+        let (mut seen, lane) = (Seen::default(), lane(1));
+        assert!(seen.take(&origin(&lane, 1, 4, 0)));
+        // The lane went on elsewhere, and what the node before took meanwhile waits in that one's outbox.
+        assert!(seen.take(&origin(&lane, 9, 9, 0)) && seen.take(&origin(&lane, 9, 12, 0)));
+        assert!(seen.take(&origin(&lane, 1, 8, 5)));
+        assert!(!seen.take(&origin(&lane, 1, 9, 0)) && !seen.take(&origin(&lane, 1, 6, 0)));
+        assert!(seen.take(&origin(&lane, 1, 12, 1)));
+    }
+
+    #[test]
+    fn another_life_of_the_lane_begins_anew_and_the_last_one_is_remembered() {
+        let (mut seen, old, new) = (Seen::default(), lane(1), lane(2));
+        assert!(seen.take(&origin(&old, 1, 5, 0)) && seen.take(&origin(&new, 1, 1, 0)));
+        assert!(!seen.take(&origin(&lane(1), 1, 5, 0)) && seen.take(&origin(&old, 1, 6, 0)));
+    }
+
+    proptest! {
+        /// Two nodes take a lane in turns, each in order; the second begins where the first has told the sender that all
+        /// is well, and their messages mix in any way.
+        #[test]
+        fn each_message_is_new_once_however_two_lanes_mix(
+            messages in 1_u64..40, from in 1_u64..40, until in 1_u64..40, mixing in prop::collection::vec(any::<bool>(), 80),
+        ) {
+            let (mut seen, lane) = (Seen::default(), lane(1));
+            let (from, until) = (from.min(until + 1).min(messages), until.min(messages));
+            let mut first = (1..=until).peekable();
+            let mut second = (from..=messages).peekable();
+            let mut taken = Vec::new();
+            for second_is_next in mixing {
+                let (next, from) = if second_is_next { (second.next(), from) } else { (first.next(), 1) };
+                if let Some(batch) = next && seen.take(&origin(&lane, from, batch, 0)) {
+                    taken.push(batch);
+                }
+            }
+            for (rest, from) in [(&mut first, 1), (&mut second, from)] {
+                taken.extend(rest.filter(|batch| seen.take(&origin(&lane, from, *batch, 0))));
+            }
+            taken.sort_unstable();
+            prop_assert_eq!(taken, (1..=messages.max(until)).collect::<Vec<_>>());
+        }
+    }
+}
