@@ -9,7 +9,7 @@ use super::batch::Note;
 use super::deliver::Core;
 use super::link_outlet::LinkOutlet;
 use super::news::{News, Told};
-use super::peer::PeerRow;
+use super::peer::{GoingBack, PeerRow};
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Control, LinkKey, Shard};
@@ -129,10 +129,21 @@ impl Core {
         if row.draining.is_some() {
             return;
         }
-        // A link that is acting is delivering what its own remote sent, which does not go back there.
-        let Some(link) = &mut row.link else { return };
+        let shares_only = receiver.flags.as_member();
+        let Some(link) = &mut row.link else {
+            // A link that is acting is delivering what its own remote sent, which does not go back there: but for a member
+            // of a shared subscription, if there is none here any more.
+            if let Some(peer) = row.peer_mut().filter(|_| shares_only) {
+                peer.going_back.push(GoingBack {
+                    message: publication.kept(),
+                    qos: publication.qos,
+                    shares: shares.into(),
+                });
+            }
+            return;
+        };
         let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
-        let aside = Aside { stamp: passage.stamp, shares, shares_only: receiver.flags.as_member() };
+        let aside = Aside { stamp: passage.stamp, shares, shares_only };
         link.forward(&Forward { frame, layout, qos, path, shard, aside }, now);
         self.mark_link_dirty(slot);
     }
@@ -161,6 +172,10 @@ impl Shard {
         let mut link = row.link.take()?;
         let result = act(&mut link, &mut LinkOutlet { shard: self, slot });
         if let Some(Row { role: Role::Link(row), .. }) = self.core.rows.get_mut(slot as usize) {
+            let going_back = row.peer_mut().map(|peer| std::mem::take(&mut peer.going_back));
+            for message in going_back.into_iter().flatten() {
+                message.forward(&mut link, self.core.shard, self.core.now.duration());
+            }
             let dirty = link.is_dirty();
             row.link = Some(link);
             if dirty {
