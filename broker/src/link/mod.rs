@@ -89,7 +89,7 @@ mod status;
 mod syncing;
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 

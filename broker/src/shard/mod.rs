@@ -35,6 +35,8 @@ mod retain;
 mod route;
 mod row;
 mod settled;
+#[cfg(test)]
+mod sim;
 mod stake;
 mod subscribe;
 mod timers;
