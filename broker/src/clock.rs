@@ -1,9 +1,12 @@
 //! Time: the only place that reads the clocks of the machine; everything else takes time as an argument.
 
+#[cfg(test)]
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, AddAssign};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use tombolo_broker_api::Seconds;
 
 mod stamp;
@@ -18,7 +21,8 @@ pub struct Millis(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixSeconds(pub u64);
 
-/// A monotonic clock that began at zero when the broker started. Shards read it once for each turn.
+/// A monotonic clock that began at zero when the broker started. Shards read it once for each turn. It is that of the
+/// runtime, so that a simulation can hold it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -83,15 +87,30 @@ impl fmt::Display for Millis {
 
 impl UnixSeconds {
     /// What the wall clock says now; zero if it stands before 1970.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
     pub fn now() -> Self {
-        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_secs()))
+        Self(unix_micros() / 1_000_000)
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What the wall clock says on this thread, in a simulation.
+    static WALL: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// From now on, the wall clock says this on this thread; `None`: what the machine's says.
+#[cfg(test)]
+pub fn set_unix_micros(micros: Option<u64>) {
+    WALL.set(micros);
 }
 
 /// Microseconds since 1970, as the wall clock says now; zero if it stands before 1970. For stamps alone.
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
 pub fn unix_micros() -> u64 {
+    #[cfg(test)]
+    if let Some(micros) = WALL.get() {
+        return micros;
+    }
     let past = SystemTime::now().duration_since(UNIX_EPOCH);
     past.map_or(0, |past| u64::try_from(past.as_micros()).unwrap_or(u64::MAX))
 }

@@ -18,7 +18,14 @@ pub enum Transport {
     TlsServer(Box<server::TlsStream<Movable>>),
     /// TLS that we dialled.
     TlsClient(Box<client::TlsStream<Movable>>),
+    /// A stream of a simulation.
+    #[cfg(test)]
+    Simulated(Box<dyn Simulated>),
 }
+
+/// A byte stream without a socket.
+#[cfg(test)]
+pub trait Simulated: AsyncRead + AsyncWrite + Send + Unpin {}
 
 /// A TCP stream that can be taken out from below TLS, so that a runtime's reactor forgets it and another one's learns it.
 /// Between taking out and putting back every use is an error `NotConnected`.
@@ -45,6 +52,8 @@ impl Transport {
             Self::Tcp(stream) => (stream, None),
             Self::TlsServer(mut tls) => (tls.get_mut().0.take_out()?, Some(TlsState::Server(tls))),
             Self::TlsClient(mut tls) => (tls.get_mut().0.take_out()?, Some(TlsState::Client(tls))),
+            #[cfg(test)]
+            Self::Simulated(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Detached { socket: socket.into_std()?, tls })
     }
@@ -60,6 +69,8 @@ impl Transport {
             Self::Tcp(_) => None,
             Self::TlsServer(tls) => tls.get_ref().1.peer_certificates(),
             Self::TlsClient(tls) => tls.get_ref().1.peer_certificates(),
+            #[cfg(test)]
+            Self::Simulated(_) => None,
         };
         chain?.first()
     }
@@ -69,6 +80,8 @@ impl Transport {
             Self::Tcp(stream) => Ok(stream),
             Self::TlsServer(tls) => tls.get_ref().0.get(),
             Self::TlsClient(tls) => tls.get_ref().0.get(),
+            #[cfg(test)]
+            Self::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -85,6 +98,8 @@ impl AsyncRead for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsServer(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::TlsClient(tls) => Pin::new(tls).poll_read(cx, buf),
+            #[cfg(test)]
+            Self::Simulated(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -95,6 +110,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::TlsServer(tls) => Pin::new(tls).poll_write(cx, bytes),
             Self::TlsClient(tls) => Pin::new(tls).poll_write(cx, bytes),
+            #[cfg(test)]
+            Self::Simulated(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -107,6 +124,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::TlsServer(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
             Self::TlsClient(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+            #[cfg(test)]
+            Self::Simulated(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -115,6 +134,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::TlsServer(tls) => tls.is_write_vectored(),
             Self::TlsClient(tls) => tls.is_write_vectored(),
+            #[cfg(test)]
+            Self::Simulated(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -123,6 +144,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsServer(tls) => Pin::new(tls).poll_flush(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_flush(cx),
+            #[cfg(test)]
+            Self::Simulated(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -131,6 +154,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsServer(tls) => Pin::new(tls).poll_shutdown(cx),
             Self::TlsClient(tls) => Pin::new(tls).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Simulated(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

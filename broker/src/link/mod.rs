@@ -94,7 +94,7 @@ mod syncing;
 pub mod way;
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 

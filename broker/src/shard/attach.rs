@@ -210,7 +210,7 @@ impl Client {
         Self {
             id,
             identity,
-            subscriptions: hashbrown::HashMap::new(),
+            subscriptions: hashbrown::HashMap::default(),
             will: None,
             expiry: 0,
             keep_alive: 0,

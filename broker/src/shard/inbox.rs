@@ -72,6 +72,12 @@ impl<Control> Inbox<Control> {
         self.notify();
     }
 
+    /// Whether a batch waits to be taken.
+    #[cfg(test)]
+    pub fn holds_batches(&self) -> bool {
+        self.lanes.iter().any(|lane| !lock(lane).batch.is_empty())
+    }
+
     /// True once after something was put in.
     pub fn take_pending(&self) -> bool {
         self.pending.swap(false, Ordering::AcqRel)

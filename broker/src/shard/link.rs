@@ -10,7 +10,7 @@ use super::deliver::Core;
 use super::link_outlet::LinkOutlet;
 use super::news::{News, Told};
 use super::passing::Passing;
-use super::peer::PeerRow;
+use super::peer::{GoingBack, PeerRow};
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::way::Ways;
@@ -135,10 +135,20 @@ impl Core {
         if row.draining.is_some() {
             return;
         }
-        // A link that is acting is delivering what its own remote sent, which does not go back there.
-        let Some(link) = &mut row.link else { return };
-        let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
         let shares_only = receiver.flags.as_member();
+        let Some(link) = &mut row.link else {
+            // A link that is acting is delivering what its own remote sent, which does not go back there: but for a member
+            // of a shared subscription, if there is none here any more.
+            if let Some(peer) = row.peer_mut().filter(|_| shares_only) {
+                peer.going_back.push(GoingBack {
+                    message: publication.kept(),
+                    qos: publication.qos,
+                    shares: shares.into(),
+                });
+            }
+            return;
+        };
+        let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
         // Another cluster is not told: its nodes know the message by its place in our lane.
         let origin = passage.origin.filter(|_| matches!(row.target, Target::Peer(_)));
         let aside = Aside { stamp: passage.stamp, shares, shares_only, origin };
@@ -170,6 +180,10 @@ impl Shard {
         let mut link = row.link.take()?;
         let result = act(&mut link, &mut LinkOutlet { shard: self, slot });
         if let Some(Row { role: Role::Link(row), .. }) = self.core.rows.get_mut(slot as usize) {
+            let going_back = row.peer_mut().map(|peer| std::mem::take(&mut peer.going_back));
+            for message in going_back.into_iter().flatten() {
+                message.forward(&mut link, self.core.shard, self.core.now.duration());
+            }
             let dirty = link.is_dirty();
             row.link = Some(link);
             if dirty {

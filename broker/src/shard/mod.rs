@@ -36,6 +36,8 @@ mod retain;
 mod route;
 mod row;
 mod settled;
+#[cfg(test)]
+mod sim;
 mod stake;
 mod subscribe;
 mod timers;
@@ -47,7 +49,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 use slab::Slab;
 use tokio::sync::mpsc;
 
@@ -115,6 +117,13 @@ pub struct Shared {
     pub dialler: mpsc::Sender<DialRequest>,
 }
 
+/// How client ids and subscriptions are hashed: in each process otherwise, so that nobody can choose some that collide.
+#[cfg(not(test))]
+type Hashing = hashbrown::DefaultHashBuilder;
+/// In a simulation always alike.
+#[cfg(test)]
+type Hashing = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// One shard.
 pub struct Shard {
     core: Core,
@@ -123,7 +132,7 @@ pub struct Shard {
     ready: Arc<Ready>,
     /// Rows by client id.
     by_id: HashTable<u32>,
-    ids_hasher: DefaultHashBuilder,
+    ids_hasher: Hashing,
     /// Rows of links.
     links: Vec<u32>,
     /// The other nodes of the cluster, whichever shards their rows are on.
@@ -252,7 +261,7 @@ impl Shard {
             shared,
             ready,
             by_id: HashTable::new(),
-            ids_hasher: DefaultHashBuilder::default(),
+            ids_hasher: Hashing::default(),
             links: Vec::new(),
             peers: Vec::new(),
             waiting: WaitingList::new(),

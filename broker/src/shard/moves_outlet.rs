@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::Shard;
 use super::row::{Custody, Role, Row, SubscriptionState, Will};
+use super::{Hashing, Shard};
 use crate::auth::{self, Identity};
 use crate::clock::{self, Millis, Stamp};
 use crate::codec::Reason;
@@ -240,7 +240,7 @@ impl Shard {
         let (epoch, shard) = (row.epoch, core.shard);
         let Role::Client(client) = &mut row.role else { return };
         let before = std::mem::take(&mut client.subscriptions);
-        let mut now: HashMap<Subscription, SubscriptionState> = HashMap::with_capacity(subscriptions.len());
+        let mut now = HashMap::with_capacity_and_hasher(subscriptions.len(), Hashing::default());
         for SubscriptionHead { subscription, options, id } in subscriptions {
             let flags = ReceiverFlags::new(Kind::Client, options & 0x03)
                 .with_no_local(options & 0x04 != 0)

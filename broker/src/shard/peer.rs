@@ -15,10 +15,12 @@ use super::settled::{Cursors, Settled};
 use super::way::Ways;
 use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
+use crate::codec::Qos;
 use crate::link::backoff::Dialling;
-use crate::link::{Link, Settings, Version};
+use crate::link::{Aside, Forward, Link, Settings, Version};
+use crate::message::Message;
 use crate::retained::level::Leveller;
-use crate::router::{Audience, Presence, Shares};
+use crate::router::{Audience, Path, Presence, Shares};
 
 /// Keep alive between nodes: heartbeats go three times in it, and one from which nothing comes for as long is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(6);
@@ -62,6 +64,18 @@ pub struct PeerRow {
     pub leveller: Option<Box<Leveller>>,
     /// When the leveller is looked at next.
     pub level_at: Millis,
+    /// What goes back to it as soon as its link has done what it does.
+    pub going_back: Vec<GoingBack>,
+}
+
+/// A message that another node sent for a member of a shared subscription that is no longer here: a member there gets it.
+pub struct GoingBack {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its QoS.
+    pub qos: Qos,
+    /// Numbers of that node's shared subscriptions.
+    pub shares: Box<[u32]>,
 }
 
 // === impl Shard ===
@@ -117,6 +131,7 @@ impl Shard {
             said: Vec::new(),
             leveller: Some(Box::default()),
             level_at: now,
+            going_back: Vec::new(),
         };
         let slot = self.insert_link(LinkRow {
             key,
@@ -282,6 +297,17 @@ impl Shard {
         }
         status.sessions_claimed = self.shared.directory().count(&peer.node) as u64;
         Some(status)
+    }
+}
+
+// === impl GoingBack ===
+
+impl GoingBack {
+    /// Sends it.
+    pub fn forward(&self, link: &mut Link, shard: u8, now: Duration) {
+        let (frame, layout) = (self.message.frame(), self.message.layout());
+        let aside = Aside { stamp: None, shares: &self.shares, shares_only: true };
+        link.forward(&Forward { frame, layout, qos: self.qos, path: Path::EMPTY, shard, aside }, now);
     }
 }
 

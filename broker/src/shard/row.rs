@@ -7,6 +7,7 @@ use std::task::Waker;
 use hashbrown::HashMap;
 use tombolo_broker_api::Mqtt;
 
+use super::Hashing;
 use super::guard::ConnectionGuard;
 use super::link::LinkRow;
 use super::output::{FLUSH_AT, Output};
@@ -109,7 +110,7 @@ pub struct Client {
     /// Who it proved to be.
     pub identity: Identity,
     /// Subscriptions as made, by filter and group.
-    pub subscriptions: HashMap<Subscription, SubscriptionState>,
+    pub subscriptions: HashMap<Subscription, SubscriptionState, Hashing>,
     /// Will Message of the connection, until it is published or deleted.
     pub will: Option<Box<Will>>,
     /// Seconds that the session outlives its connection; `u32::MAX`: for ever `[MQTT-3.1.2-23]`.

@@ -28,6 +28,12 @@ impl Timers {
         self.set.first().map(|(at, _, _)| *at)
     }
 
+    /// Rows that have one.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
     /// Forgets a row that is going.
     pub fn remove(&mut self, row: &Row, slot: u32) {
         self.set.remove(&(row.due, slot, row.epoch));

@@ -38,21 +38,10 @@ pub async fn serve(mut shard: Shard) {
         if shard.has_stopped() {
             return Poll::Ready(());
         }
-        if !shard.again.is_empty()
-            || !shard.core.searching.is_empty()
-            || (!shard.core.dirty.is_empty() && shard.awaited_commit.is_none())
-        {
+        if shard.has_more() {
             cx.waker().wake_by_ref();
         }
-        let now = shard.core.now;
-        // A shard that is stopping looks often whether it is done.
-        let idle = if shard.stopping.is_some() { STOPPING } else { IDLE };
-        let due = [shard.timers.next(), shard.waiting_until(), shard.moves_due(), shard.evacuation_due()]
-            .into_iter()
-            .flatten()
-            .min();
-        let due = due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle);
-        let at = start + due.duration();
+        let at = start + shard.next_turn().duration();
         if sleep.deadline() != at {
             sleep.as_mut().reset(at);
         }
@@ -67,7 +56,25 @@ pub async fn serve(mut shard: Shard) {
 // === impl Shard ===
 
 impl Shard {
-    fn turn(&mut self, woken: &mut Vec<u32>) {
+    /// Whether the next turn should come at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.again.is_empty()
+            || !self.core.searching.is_empty()
+            || (!self.core.dirty.is_empty() && self.awaited_commit.is_none())
+    }
+
+    /// When the next turn should come, if nothing asks for one before.
+    pub(super) fn next_turn(&self) -> Millis {
+        let now = self.core.now;
+        // A shard that is stopping looks often whether it is done.
+        let idle = if self.stopping.is_some() { STOPPING } else { IDLE };
+        let due = [self.timers.next(), self.waiting_until(), self.moves_due(), self.evacuation_due()];
+        let due = due.into_iter().flatten().min();
+        due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle)
+    }
+
+    /// One turn; `woken` is empty before and after.
+    pub(super) fn turn(&mut self, woken: &mut Vec<u32>) {
         self.core.now = self.shared.clock.now();
         self.core.counters.turns += 1;
         self.ready.take(woken);
@@ -275,7 +282,7 @@ impl Shard {
     }
 
     /// Ends the links once nothing waits any more; true if all is done.
-    fn has_stopped(&mut self) -> bool {
+    pub(super) fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         let now = self.core.now;
         let drained =

@@ -10,7 +10,7 @@ mod marks;
 mod network;
 mod node;
 mod plan;
-mod random;
+pub(crate) mod random;
 mod routing;
 mod sharing;
 mod store;

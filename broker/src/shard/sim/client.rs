@@ -1,0 +1,511 @@
+//! A client of the simulation: connects, and does what its plan says, in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::network::{End, Micros};
+use super::node::Wish;
+use super::oracle::{Oracle, Weather};
+use super::plan::{Connecting, Deed, Mood};
+use super::trace::Trace;
+use crate::codec::ack::{self, Ack, AckKind};
+use crate::codec::connect::{self, Connect};
+use crate::codec::disconnect::{self, Disconnect};
+use crate::codec::publish::{self, Parts};
+use crate::codec::{Qos, Reason, Version, ping, subscribe, unsubscribe};
+use crate::link::sim::random::Random;
+
+/// A client.
+pub struct Client {
+    pub number: usize,
+    pub version: Version,
+    /// Seconds that its sessions outlive their connections; `u32::MAX` for one of version 3.1.1.
+    pub expiry: u32,
+    pub keep_alive: u16,
+    /// Where it belongs.
+    pub home: usize,
+    /// Where it is, or was last.
+    pub node: usize,
+    /// What it does next.
+    pub todo: VecDeque<Deed>,
+    pub state: State,
+    pub mood: Mood,
+    /// How it connects next.
+    pub connecting: Connecting,
+    /// It wants to be connected, from then on.
+    pub wanted_from: Option<Micros>,
+    /// Its session, for the oracle.
+    pub session: Option<usize>,
+    /// A session may have begun that it knows nothing of.
+    pub unsure: bool,
+    /// It insists on a clean start until it has had one.
+    pub must_clean: bool,
+    /// When its last connection ended.
+    pub gone_at: Micros,
+    /// Its will at the broker: number, delay.
+    pub will: Option<(usize, u32)>,
+    /// What it published and has not seen acknowledged.
+    pub unacked: VecDeque<Unacked>,
+    /// QoS 2 messages that it holds, by packet id.
+    pub(super) held: BTreeMap<u16, usize>,
+    pub(super) unanswered: BTreeMap<u16, Question>,
+    /// QoS 1 and 2 packet ids under way to it on this connection.
+    pub(super) under_way: BTreeSet<u16>,
+    pub(super) acks: VecDeque<(Micros, AckKind, u16)>,
+    /// It has left something unacknowledged on this connection.
+    pub withheld: bool,
+    pub(super) end: Option<End>,
+    pub(super) input: Vec<u8>,
+    output: Vec<u8>,
+    next_id: u16,
+    ping_at: Micros,
+    /// PINGREQ was sent and not answered.
+    pub(super) pinged: bool,
+    /// When it gives up waiting for its CONNACK.
+    pub(super) patience: Micros,
+    pub(super) said_goodbye: bool,
+    pub wish: Arc<Wish>,
+}
+
+/// Where its connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Away,
+    /// Connected, or about to be; CONNACK is awaited.
+    Opening,
+    Up,
+}
+
+/// A publish that is not acknowledged.
+pub struct Unacked {
+    pub id: u16,
+    pub message: usize,
+    pub released: bool,
+    deed: super::plan::Message,
+}
+
+/// What a client has asked.
+pub enum Question {
+    Subscribe(&'static str, Micros),
+    Unsubscribe(&'static str),
+}
+
+/// What is around a client.
+pub struct Around<'a> {
+    pub now: Micros,
+    pub oracle: &'a mut Oracle,
+    pub weather: &'a Weather,
+    pub random: &'a mut Random,
+    pub trace: &'a mut Trace,
+    /// How long a SUBACK may wait for other nodes.
+    pub subscribe_timeout: Micros,
+}
+
+/// Publishes that a client has unacknowledged at one time.
+const WINDOW: usize = 15;
+
+/// How long it waits for a CONNACK.
+const PATIENCE: Micros = 4_000_000;
+
+// === impl Client ===
+
+impl Client {
+    pub fn new(number: usize, random: &mut Random, nodes: usize) -> Self {
+        let (version, expiry) = match random.below(10) {
+            0..5 => (Version::V5, 3600),
+            5 => (Version::V5, 3),
+            6 => (Version::V5, 0),
+            7 => (Version::V4, 0),
+            _ => (Version::V4, u32::MAX),
+        };
+        Self {
+            number,
+            version,
+            expiry,
+            keep_alive: if random.chance(80) { 2 + random.below(6) as u16 } else { 0 },
+            home: random.below(nodes),
+            node: 0,
+            todo: VecDeque::new(),
+            state: State::Away,
+            mood: Mood::Prompt,
+            connecting: Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX },
+            wanted_from: None,
+            session: None,
+            unsure: false,
+            must_clean: false,
+            gone_at: 0,
+            will: None,
+            unacked: VecDeque::new(),
+            held: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            acks: VecDeque::new(),
+            withheld: false,
+            end: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            next_id: 0,
+            ping_at: 0,
+            pinged: false,
+            patience: 0,
+            said_goodbye: false,
+            wish: Arc::default(),
+        }
+    }
+
+    pub fn id(&self) -> String {
+        format!("client-{}", self.number)
+    }
+
+    /// The CONNECT of its next connection, on `end`.
+    pub fn open(&mut self, end: End, node: usize, around: &mut Around<'_>) -> Connect {
+        let clean = self.connecting.clean || self.must_clean || (self.version == Version::V4 && self.expiry == 0);
+        if clean {
+            if let Some(session) = self.session.take() {
+                around.oracle.end(session, around.now);
+            }
+            self.must_clean = true;
+        }
+        let will = self.connecting.will.map(|(topic, qos, retain, delay)| {
+            let delay = if self.version == Version::V5 { delay } else { 0 };
+            let number = around.oracle.will(self.number, node, topic, qos, retain, around.weather);
+            self.will = Some((number, delay));
+            let (topic, payload, properties) = (topic.to_owned(), payload(number, 0), Vec::new());
+            connect::Will { topic, payload, qos, retain, delay, properties }
+        });
+        self.end = Some(end);
+        self.node = node;
+        self.wish.set();
+        self.state = State::Opening;
+        self.patience = around.now + PATIENCE;
+        self.said_goodbye = false;
+        self.withheld = false;
+        self.pinged = false;
+        let clean_start = clean;
+        let mut properties = connect::Properties { session_expiry: self.expiry, ..connect::Properties::default() };
+        if self.version == Version::V5 {
+            properties.receive_maximum = self.connecting.receive_maximum;
+        }
+        around.trace.say(around.now, format_args!("client {} opens at {node}, clean {clean}", self.number));
+        Connect {
+            version: self.version,
+            client_id: self.id(),
+            clean_start,
+            keep_alive: self.keep_alive,
+            will,
+            username: None,
+            password: None,
+            properties,
+        }
+    }
+
+    /// CONNACK said yes.
+    pub(super) fn opened(&mut self, node: usize, present: bool, around: &mut Around<'_>) -> Result<(), String> {
+        let was = self.session.filter(|session| around.oracle.sessions[*session].ended.is_none());
+        if present && was.is_none() && !self.unsure {
+            return Err(format!("client {} finds a session that it should not have", self.number));
+        }
+        let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
+        if let Some(session) = was.filter(|_| !present) {
+            if !is_short {
+                return Err(format!("session {session} of client {} is lost", self.number));
+            }
+            around.oracle.end(session, around.now);
+        }
+        self.must_clean = false;
+        self.unsure = false;
+        self.connecting.clean = false;
+        if was.is_none() || !present {
+            self.session = Some(around.oracle.begin(self.number, node));
+            self.held.clear();
+            self.unacked.clear();
+        }
+        self.state = State::Up;
+        self.ping_at = around.now + self.ping_every();
+        if matches!(self.mood, Mood::Never | Mood::Deaf) {
+            self.mood = Mood::Prompt;
+        }
+        self.resend(around);
+        Ok(())
+    }
+
+    fn resend(&mut self, around: &mut Around<'_>) {
+        for at in 0..self.unacked.len() {
+            let Unacked { id, message, released, deed } = self.unacked[at];
+            if released {
+                self.put_ack(AckKind::Pubrel, id);
+            } else {
+                around.oracle.resent(message);
+                self.put_publish(deed, message, id, true);
+            }
+        }
+    }
+
+    /// Its connection is over.
+    pub fn lost(&mut self, around: &mut Around<'_>, why: &str) {
+        if self.state == State::Away {
+            return;
+        }
+        let was_up = self.state == State::Up;
+        around.trace.say(around.now, format_args!("client {} lost its connection: {why}", self.number));
+        self.end = None;
+        self.state = State::Away;
+        if !self.said_goodbye {
+            self.gone_at = around.now;
+        }
+        self.input.clear();
+        self.output.clear();
+        self.acks.clear();
+        self.under_way.clear();
+        self.unanswered.clear();
+        // The broker may have taken a CONNECT whose answer did not come.
+        self.unsure |= !was_up && self.expiry > 0;
+        let goodbye = self.said_goodbye;
+        if let Some((number, delay)) = self.will.take()
+            && !goodbye
+        {
+            let at_once = was_up && (delay == 0 || self.expiry == 0);
+            let latest = around.now + u64::from(self.keep_alive) * 1_500_000 + 3_000_000;
+            let certain = at_once && self.keep_alive > 0;
+            around.oracle.will_due(number, around.now, certain.then_some(latest), around.weather);
+        }
+        if self.expiry == 0
+            && let Some(session) = self.session.take()
+        {
+            around.oracle.end(session, around.now);
+        }
+        if self.wanted_from.is_some() {
+            self.wanted_from = Some(around.now + 100_000 + around.random.next() % 800_000);
+        }
+    }
+
+    fn ping_every(&self) -> Micros {
+        if self.keep_alive == 0 { 3_000_000 } else { u64::from(self.keep_alive) * 500_000 }
+    }
+
+    /// When it has something to do by itself.
+    pub fn due(&self) -> Micros {
+        let ack = self.acks.front().map_or(Micros::MAX, |(at, ..)| *at);
+        match self.state {
+            State::Away => self.wanted_from.unwrap_or(Micros::MAX),
+            State::Opening => self.patience,
+            State::Up => ack.min(self.ping_at),
+        }
+    }
+
+    /// Does what is possible now.
+    pub fn step(&mut self, around: &mut Around<'_>) -> Result<(), String> {
+        self.wish.take();
+        if self.state == State::Away {
+            return Ok(());
+        }
+        if self.state == State::Opening && around.now >= self.patience {
+            self.tear();
+            self.lost(around, "no CONNACK came");
+            return Ok(());
+        }
+        if self.mood != Mood::Deaf && !self.read(around)? {
+            return Ok(());
+        }
+        if self.state == State::Up {
+            while self.acks.front().is_some_and(|(at, ..)| *at <= around.now) {
+                let Some((_, kind, id)) = self.acks.pop_front() else { break };
+                self.say_ack(kind, id, around);
+            }
+            if around.now >= self.ping_at {
+                if self.pinged && self.mood != Mood::Deaf {
+                    self.tear();
+                    self.lost(around, "no PINGRESP came");
+                    return Ok(());
+                }
+                self.pinged = self.mood != Mood::Deaf;
+                self.ping_at = around.now + self.ping_every();
+                self.output.extend_from_slice(&ping::PINGREQ);
+            }
+            while self.state == State::Up && !self.said_goodbye && self.unacked.len() < WINDOW {
+                let Some(deed) = self.todo.pop_front() else { break };
+                self.act(deed, around);
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// Reads what is there; false if the connection is over.
+    fn read(&mut self, around: &mut Around<'_>) -> Result<bool, String> {
+        let waker = Waker::from(Arc::clone(&self.wish));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            let Some(end) = &mut self.end else { return Ok(false) };
+            let mut buffer = [0; 4096];
+            let mut into = ReadBuf::new(&mut buffer);
+            match Pin::new(end).poll_read(&mut cx, &mut into) {
+                std::task::Poll::Pending => break,
+                std::task::Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                    self.input.extend_from_slice(into.filled());
+                }
+                std::task::Poll::Ready(Ok(())) => {
+                    self.packets(around)?;
+                    if self.said_goodbye
+                        && let Some((number, _)) = self.will
+                    {
+                        around.oracle.messages[number].forbidden = true;
+                    }
+                    self.lost(around, "the broker closed it");
+                    return Ok(false);
+                }
+                std::task::Poll::Ready(Err(_)) => {
+                    self.lost(around, "it broke");
+                    return Ok(false);
+                }
+            }
+        }
+        self.packets(around)?;
+        Ok(self.state != State::Away)
+    }
+
+    fn flush(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.wish));
+        let mut cx = Context::from_waker(&waker);
+        while !self.output.is_empty()
+            && let Some(end) = &mut self.end
+        {
+            match Pin::new(end).poll_write(&mut cx, &self.output) {
+                std::task::Poll::Ready(Ok(count)) => drop(self.output.drain(..count)),
+                // Found by the next read.
+                std::task::Poll::Ready(Err(_)) => self.output.clear(),
+                std::task::Poll::Pending => break,
+            }
+        }
+    }
+
+    /// Breaks its connection.
+    pub fn tear(&mut self) {
+        if let Some(end) = &self.end {
+            end.tear();
+        }
+    }
+
+    fn act(&mut self, deed: Deed, around: &mut Around<'_>) {
+        let now = around.now;
+        let Some(session) = self.session else { return };
+        match deed {
+            Deed::Connect(connecting) => {
+                self.tear();
+                self.connecting = *connecting;
+                self.lost(around, "it connects anew");
+                self.wanted_from = Some(now);
+            }
+            Deed::Disconnect => {
+                self.said_goodbye = true;
+                self.gone_at = now;
+                disconnect::encode(&mut self.output, self.version, &Disconnect::because(Reason::Success));
+                self.wanted_from = Some(now);
+            }
+            Deed::Tear(pause) => {
+                self.tear();
+                self.lost(around, "it broke it");
+                self.wanted_from = Some(now + pause);
+            }
+            Deed::Vanish(pause) => {
+                if let Some(end) = &self.end {
+                    end.vanish();
+                }
+                self.lost(around, "it vanished");
+                self.wanted_from = Some(now + pause);
+            }
+            Deed::Subscribe(filter, options, with_id) => {
+                let id = self.next_id();
+                let options = if self.version == Version::V5 {
+                    options
+                } else {
+                    subscribe::Options { qos: options.qos, ..subscribe::Options::default() }
+                };
+                let number = (with_id && self.version == Version::V5).then(|| u32::from(id));
+                around.oracle.subscribing(session, filter, options, number, now);
+                self.unanswered.insert(id, Question::Subscribe(filter, now));
+                subscribe::encode(&mut self.output, self.version, id, number, &[(filter, options)]);
+                around.trace.say(now, format_args!("client {} subscribes to {filter} {options:?}", self.number));
+            }
+            Deed::Unsubscribe(filter) => {
+                let id = self.next_id();
+                around.oracle.unsubscribing(session, filter, now);
+                self.unanswered.insert(id, Question::Unsubscribe(filter));
+                unsubscribe::encode(&mut self.output, self.version, id, &[filter]);
+                around.trace.say(now, format_args!("client {} unsubscribes from {filter}", self.number));
+            }
+            Deed::Publish(count, message) => {
+                self.publish(message, around);
+                if count > 1 {
+                    self.todo.push_front(Deed::Publish(count - 1, message));
+                }
+            }
+            Deed::Mood(mood) => self.mood = mood,
+        }
+    }
+
+    fn publish(&mut self, deed: super::plan::Message, around: &mut Around<'_>) {
+        let Some(session) = self.session else { return };
+        let node = around.oracle.sessions[session].node;
+        let (qos, now) = (deed.qos, around.now);
+        let number =
+            around.oracle.publishing(self.number, node, deed.topic, qos, deed.retain, deed.empty, now, around.weather);
+        let id = if qos == Qos::AtMostOnce { 0 } else { self.next_id() };
+        if id != 0 {
+            self.unacked.push_back(Unacked { id, message: number, released: false, deed });
+        }
+        self.put_publish(deed, number, id, false);
+        let flags = (deed.retain, deed.empty);
+        let name = self.number;
+        around
+            .trace
+            .say(now, format_args!("client {name} publishes {number} to {} {qos:?} {flags:?}, id {id}", deed.topic));
+    }
+
+    fn put_publish(&mut self, deed: super::plan::Message, number: usize, id: u16, dup: bool) {
+        let payload = if deed.empty { Vec::new() } else { payload(number, deed.padding) };
+        let parts = Parts {
+            version: self.version,
+            qos: deed.qos,
+            retain: deed.retain,
+            dup,
+            packet_id: id,
+            topic: deed.topic.as_bytes(),
+            properties: &[],
+            subscription_ids: &[],
+            payload: &payload,
+        };
+        publish::encode(&mut self.output, &parts);
+    }
+
+    pub(super) fn put_ack(&mut self, kind: AckKind, packet_id: u16) {
+        let ack = Ack { kind, packet_id, reason: Reason::Success, reason_string: None };
+        ack::encode(&mut self.output, self.version, &ack);
+    }
+
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.next_id = self.next_id.wrapping_add(1).max(1);
+            let id = self.next_id;
+            if !self.unacked.iter().any(|unacked| unacked.id == id) && !self.unanswered.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// The payload of a message, by which it is known.
+fn payload(number: usize, padding: usize) -> Vec<u8> {
+    let mut payload = format!("{number};").into_bytes();
+    payload.resize(payload.len() + padding, b'.');
+    payload
+}
+
+/// The number of a message, by its payload.
+pub fn number_of(payload: &[u8]) -> Option<usize> {
+    std::str::from_utf8(payload).ok()?.split_once(';')?.0.parse().ok()
+}

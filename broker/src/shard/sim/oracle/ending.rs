@@ -1,0 +1,126 @@
+//! What must be true when all is well again and everybody had time to get what is theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Message, Oracle};
+use crate::codec::Qos;
+use crate::codec::subscribe::Options;
+use crate::shard::sim::network::Micros;
+
+// === impl Oracle ===
+
+impl Oracle {
+    /// Looks whether everything arrived that had to.
+    ///
+    /// # Errors
+    /// The first that did not.
+    pub fn check(&mut self) -> Result<(), String> {
+        if self.lossy {
+            return Ok(());
+        }
+        for owed in &self.owed {
+            let (message, session) = (&self.messages[owed.message], &self.sessions[owed.session]);
+            let is_due = message.acked_at.is_some() && !owed.excused && session.ended.is_none();
+            let Some(subscription) = session.subscriptions.get(&owed.filter) else { continue };
+            // Who gives a subscription up, or lowers it, may miss what is on its way.
+            let is_kept = subscription.serial == owed.serial
+                && subscription.unasked_at.is_none()
+                && subscription.options.iter().all(|options| options.qos > Qos::AtMostOnce);
+            if !is_due || !is_kept {
+                continue;
+            }
+            if !session.received.contains_key(&owed.message) {
+                return Err(format!(
+                    "message {} of client {} to {} at node {} was acknowledged, and client {} did not get it by {} \
+                     in session {} at node {}",
+                    owed.message,
+                    message.client,
+                    message.topic,
+                    message.node,
+                    session.client,
+                    owed.filter,
+                    owed.session,
+                    session.node
+                ));
+            }
+            self.fulfilled += 1;
+        }
+        self.check_groups()
+    }
+
+    fn check_groups(&mut self) -> Result<(), String> {
+        for owed in &self.owed_to_groups {
+            let message = &self.messages[owed.message];
+            let is_there = |(session, serial): &(usize, u32)| {
+                let session = &self.sessions[*session];
+                let subscription = session.subscriptions.get(&owed.filter);
+                session.ended.is_none()
+                    && subscription.is_some_and(|kept| kept.serial == *serial && kept.unasked_at.is_none())
+            };
+            let of_group = || self.sessions.iter().filter(|session| session.subscriptions.contains_key(&owed.filter));
+            // Who gives its subscription up keeps what it got, and leaves it to nobody when its session ends. Nor does
+            // anybody what it got with QoS 2 [MQTT-4.8.2-5].
+            let took_along = of_group().any(|session| {
+                let Some(subscription) = session.subscriptions.get(&owed.filter) else { return false };
+                let is_two = |options: &Options| options.qos.min(message.qos) == Qos::ExactlyOnce;
+                session.ended.is_some_and(|at| at + SLACK > message.sent_at)
+                    && (subscription.options.iter().any(is_two)
+                        || subscription.unasked_at.is_some_and(|at| at + SLACK > message.sent_at))
+            });
+            if message.acked_at.is_none() || owed.excused || took_along || !owed.members.iter().any(is_there) {
+                continue;
+            }
+            if !of_group().any(|session| session.received.contains_key(&owed.message)) {
+                return Err(format!(
+                    "message {} of client {} to {} at node {} was acknowledged, and no member of {} got it, of {:?}",
+                    owed.message, message.client, message.topic, message.node, owed.filter, owed.members
+                ));
+            }
+            self.fulfilled += 1;
+        }
+        Ok(())
+    }
+
+    /// Looks whether what is retained, by topic the number of the message, can be so.
+    ///
+    /// # Errors
+    /// What can't be.
+    pub fn check_retained(&self, retained: &BTreeMap<String, usize>) -> Result<(), String> {
+        let published = || self.messages.iter().enumerate().filter(|(_, message)| message.retain);
+        let topics: BTreeSet<&String> = published().map(|(_, message)| &message.topic).collect();
+        for topic in topics {
+            let all: Vec<(usize, &Message)> = published().filter(|(_, message)| message.topic == *topic).collect();
+            // Later than all that were over before it began, whatever the clocks of the nodes say.
+            let is_superseded = |one: &Message| {
+                all.iter().any(|(_, later)| {
+                    let is_certain = later.acked_at.is_some() && !later.doubtful && !later.will;
+                    let over = if one.will { None } else { one.acked_at };
+                    is_certain && over.is_some_and(|over| over + SKEW < later.sent_at)
+                })
+            };
+            let candidates: Vec<usize> =
+                all.iter().filter(|(_, message)| !is_superseded(message)).map(|(at, _)| *at).collect();
+            match retained.get(topic) {
+                Some(number) if candidates.contains(number) && !self.messages[*number].empty => {}
+                // Nothing: if something removed it, or nothing is certain.
+                None if candidates.iter().any(|at| self.messages[*at].empty)
+                    || all.iter().all(|(_, message)| {
+                        message.doubtful || message.acked_at.is_none() || message.empty || message.will
+                    }) => {}
+                found => {
+                    return Err(format!("retained of {topic} is {found:?}, and it must be one of {candidates:?}"));
+                }
+            }
+        }
+        match retained.keys().find(|topic| !published().any(|(_, message)| message.topic == **topic)) {
+            Some(topic) => Err(format!("{topic} was never retained")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much later than its client a broker may notice that a connection is gone.
+const SLACK: Micros = 20_000_000;
+
+/// How far the clocks of nodes are apart.
+const SKEW: Micros = 50_000;

@@ -1,0 +1,442 @@
+//! A plain model of MQTT: who must, may and must not receive what; it knows nothing of how the broker does it.
+
+mod ending;
+mod receipt;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::network::Micros;
+use crate::codec::Qos;
+use crate::codec::subscribe::Options;
+
+pub use receipt::Receipt;
+
+/// What was seen of the nodes from outside, and of what they say themselves about their connections.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// Counts the lives of each node.
+    pub lives: Vec<u32>,
+    /// Whether a node is up.
+    pub alive: Vec<bool>,
+    /// When a node last said that another one is not connected.
+    pub disconnected: Vec<Vec<Micros>>,
+    /// When a node last said that it is in sync with another one.
+    pub ready: Vec<Vec<Option<Micros>>>,
+    /// When nothing of a node waited for another one last.
+    pub empty: Vec<Vec<Micros>>,
+}
+
+/// Everything that clients did and saw.
+#[derive(Default)]
+pub struct Oracle {
+    /// All messages, by their number.
+    pub messages: Vec<Message>,
+    /// All sessions, by their number.
+    pub sessions: Vec<Session>,
+    owed: Vec<Owed>,
+    owed_to_groups: Vec<OwedToGroup>,
+    /// How many deliveries were looked at.
+    pub receipts: usize,
+    /// How many deliveries were found to be owed, and made.
+    pub fulfilled: usize,
+    /// Bounds are so small that messages are lost.
+    pub lossy: bool,
+}
+
+/// A message, from its publisher's view.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its publisher.
+    pub client: usize,
+    /// The node where it was published, and which life of it.
+    pub node: usize,
+    life: u32,
+    /// Its topic.
+    pub topic: String,
+    /// Its QoS.
+    pub qos: Qos,
+    /// RETAIN was set.
+    pub retain: bool,
+    /// It had no payload.
+    pub empty: bool,
+    /// When it was sent first; a will: when its connection ended.
+    pub sent_at: Micros,
+    /// When its acknowledgement came; a will: when it must have been published at the latest.
+    pub acked_at: Option<Micros>,
+    /// How often it was sent as something new.
+    pub sends: u32,
+    /// It is a will.
+    pub will: bool,
+    /// A will that must not be published.
+    pub forbidden: bool,
+    /// It may have been lost with its node.
+    pub doubtful: bool,
+    /// First receipts over all sessions, for messages to groups.
+    copies: u32,
+}
+
+/// A session, from its client's view.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its client.
+    pub client: usize,
+    /// The node where it is.
+    pub node: usize,
+    /// When it ended, if it has.
+    pub ended: Option<Micros>,
+    subscriptions: BTreeMap<String, Subscription>,
+    received: BTreeMap<usize, Received>,
+    /// What came as retained: the last of each topic.
+    pub retained: BTreeMap<String, usize>,
+    /// The last message in each order that is promised.
+    last: BTreeMap<Lane, usize>,
+}
+
+/// Messages of one order: publisher, its node, how it was published, and whether it came with QoS 0.
+type Lane = (usize, usize, Class, bool);
+
+/// How a message was published, as far as others may overtake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// With QoS 0.
+    Quick,
+    /// With QoS 0 and RETAIN, at another node: it goes from node to node as those below do.
+    Retained,
+    /// With QoS 1 or 2.
+    Kept,
+}
+
+/// A subscription and what became of it.
+#[derive(Clone, Debug, Default)]
+struct Subscription {
+    /// How it was made, each time.
+    options: Vec<Options>,
+    ids: BTreeSet<u32>,
+    /// When the first SUBSCRIBE was sent.
+    asked_at: Micros,
+    /// When the first SUBACK came.
+    acked_at: Option<Micros>,
+    /// Nodes that were waited for, with their lives.
+    waited: BTreeSet<(usize, u32)>,
+    unasked_at: Option<Micros>,
+    unacked_at: Option<Micros>,
+    /// Lives before it was given up and made again.
+    serial: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Received {
+    /// As something new, not as a repeat and not as a retained message.
+    new: u32,
+    any: u32,
+}
+
+/// A message that a session must get.
+#[derive(Clone, Debug)]
+struct Owed {
+    message: usize,
+    session: usize,
+    filter: String,
+    serial: u32,
+    excused: bool,
+}
+
+/// A message that some member of a group must get.
+#[derive(Clone, Debug)]
+struct OwedToGroup {
+    message: usize,
+    filter: String,
+    /// Sessions that were members all along, and the subscription of each.
+    members: Vec<(usize, u32)>,
+    excused: bool,
+}
+
+// === impl Oracle ===
+
+impl Oracle {
+    /// Nothing happened yet.
+    pub fn new(lossy: bool) -> Self {
+        Self { lossy, ..Self::default() }
+    }
+
+    /// A new session of a client.
+    pub fn begin(&mut self, client: usize, node: usize) -> usize {
+        let (subscriptions, received, retained, last) = Default::default();
+        self.sessions.push(Session { client, node, ended: None, subscriptions, received, retained, last });
+        self.sessions.len() - 1
+    }
+
+    /// A session has ended.
+    pub fn end(&mut self, session: usize, now: Micros) {
+        self.sessions[session].ended.get_or_insert(now);
+    }
+
+    /// A SUBSCRIBE is sent.
+    pub fn subscribing(&mut self, session: usize, filter: &str, options: Options, id: Option<u32>, now: Micros) {
+        let subscription = self.sessions[session].subscriptions.entry(filter.to_owned()).or_default();
+        if subscription.unasked_at.is_some() {
+            let serial = subscription.serial + 1;
+            let options = std::mem::take(&mut subscription.options);
+            let ids = std::mem::take(&mut subscription.ids);
+            *subscription = Subscription { serial, options, ids, asked_at: now, ..Subscription::default() };
+        } else if subscription.options.is_empty() {
+            subscription.asked_at = now;
+        }
+        subscription.options.push(options);
+        subscription.ids.insert(id.unwrap_or(0));
+    }
+
+    /// Its SUBACK came; `asked_at` is when it was sent, `timeout` how long the broker may wait for other nodes.
+    pub fn subscribed(
+        &mut self,
+        session: usize,
+        filter: &str,
+        asked_at: Micros,
+        now: Micros,
+        timeout: Micros,
+        weather: &Weather,
+    ) {
+        let Session { node, subscriptions, .. } = &mut self.sessions[session];
+        let Some(subscription) = subscriptions.get_mut(filter) else { return };
+        if subscription.asked_at > asked_at {
+            return;
+        }
+        if subscription.acked_at.is_none() && now - asked_at + ROUNDING < timeout {
+            let others = 0..weather.lives.len();
+            let waited = others.filter(|other| weather.disconnected[*node][*other] < asked_at);
+            subscription.waited.extend(waited.map(|other| (other, weather.lives[other])));
+        }
+        subscription.acked_at.get_or_insert(now);
+    }
+
+    /// An UNSUBSCRIBE is sent.
+    pub fn unsubscribing(&mut self, session: usize, filter: &str, now: Micros) {
+        if let Some(subscription) = self.sessions[session].subscriptions.get_mut(filter) {
+            subscription.unasked_at.get_or_insert(now);
+        }
+    }
+
+    /// Its UNSUBACK came.
+    pub fn unsubscribed(&mut self, session: usize, filter: &str, now: Micros) {
+        if let Some(subscription) = self.sessions[session].subscriptions.get_mut(filter)
+            && subscription.unasked_at.is_some()
+        {
+            subscription.unacked_at.get_or_insert(now);
+        }
+    }
+
+    /// A message is published for the first time: its number.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
+    pub fn publishing(
+        &mut self,
+        client: usize,
+        node: usize,
+        topic: &str,
+        qos: Qos,
+        retain: bool,
+        empty: bool,
+        now: Micros,
+        weather: &Weather,
+    ) -> usize {
+        let number = self.messages.len();
+        self.messages.push(Message {
+            client,
+            node,
+            life: weather.lives[node],
+            topic: topic.to_owned(),
+            qos,
+            retain,
+            empty,
+            sent_at: now,
+            acked_at: None,
+            sends: 1,
+            will: false,
+            forbidden: false,
+            doubtful: false,
+            copies: 0,
+        });
+        self.owe(number, now, weather);
+        number
+    }
+
+    /// A will is left with the broker: its number.
+    pub fn will(
+        &mut self,
+        client: usize,
+        node: usize,
+        topic: &str,
+        qos: Qos,
+        retain: bool,
+        weather: &Weather,
+    ) -> usize {
+        let number = self.messages.len();
+        self.messages.push(Message {
+            client,
+            node,
+            life: weather.lives[node],
+            topic: topic.to_owned(),
+            qos,
+            retain,
+            empty: false,
+            sent_at: Micros::MAX,
+            acked_at: None,
+            sends: 1,
+            will: true,
+            forbidden: false,
+            doubtful: false,
+            copies: 0,
+        });
+        number
+    }
+
+    /// The connection of a will has ended; if it must be published, that is done until `latest`.
+    pub fn will_due(&mut self, number: usize, now: Micros, latest: Option<Micros>, weather: &Weather) {
+        self.messages[number].sent_at = now;
+        if latest.is_some() {
+            self.messages[number].acked_at = latest;
+            self.owe(number, now, weather);
+        }
+    }
+
+    /// Notes who must get a message that is published now.
+    fn owe(&mut self, number: usize, now: Micros, weather: &Weather) {
+        let message = &self.messages[number];
+        if message.qos == Qos::AtMostOnce
+            || message.empty
+            || weather.lives[message.node] != message.life
+            || !weather.alive[message.node]
+        {
+            return;
+        }
+        let mut groups: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
+        for (at, session) in self.sessions.iter().enumerate().filter(|(_, session)| session.ended.is_none()) {
+            for (filter, subscription) in &session.subscriptions {
+                let Some(acked_at) = subscription.acked_at else { continue };
+                let is_own = session.client == message.client && subscription.options.iter().any(|o| o.no_local);
+                let is_kept = subscription.options.iter().all(|options| options.qos > Qos::AtMostOnce);
+                if subscription.unasked_at.is_some()
+                    || is_own
+                    || !is_kept
+                    || !matches(filter, &message.topic)
+                    || !session.is_settled(subscription, acked_at, message.node, now, weather)
+                {
+                    continue;
+                }
+                if filter.starts_with('$') {
+                    groups.entry(filter).or_default().push((at, subscription.serial));
+                } else {
+                    let (filter, serial) = (filter.clone(), subscription.serial);
+                    self.owed.push(Owed { message: number, session: at, filter, serial, excused: false });
+                }
+            }
+        }
+        let owed = groups.into_iter().map(|(filter, members)| OwedToGroup {
+            message: number,
+            filter: filter.to_owned(),
+            members,
+            excused: false,
+        });
+        self.owed_to_groups.extend(owed);
+    }
+
+    /// A message is sent again.
+    pub fn resent(&mut self, number: usize) {
+        let message = &mut self.messages[number];
+        // The broker knows a QoS 2 message by its id, and its session goes on.
+        message.sends += u32::from(message.qos == Qos::AtLeastOnce);
+    }
+
+    /// A message was acknowledged.
+    pub fn acked(&mut self, number: usize, now: Micros) {
+        self.messages[number].acked_at.get_or_insert(now);
+    }
+
+    /// A node was killed: with it go its sessions, and what was not yet with others.
+    pub fn died(&mut self, node: usize, now: Micros, weather: &Weather) {
+        for session in self.sessions.iter_mut().filter(|session| session.node == node) {
+            session.ended.get_or_insert(now);
+        }
+        let is_safe = |message: &Message, at: usize| {
+            message.node != node
+                || message.life != weather.lives[node]
+                || message.acked_at.is_some_and(|acked| weather.empty[node][at] > acked)
+        };
+        for owed in &mut self.owed {
+            owed.excused |= !is_safe(&self.messages[owed.message], self.sessions[owed.session].node);
+        }
+        for owed in &mut self.owed_to_groups {
+            let message = &self.messages[owed.message];
+            // Whoever of the group was chosen may have been there.
+            owed.excused |= (0..weather.lives.len()).any(|at| at != node && !is_safe(message, at));
+            owed.excused |= self
+                .sessions
+                .iter()
+                .any(|session| session.node == node && session.subscriptions.contains_key(&owed.filter));
+        }
+        let others = || (0..weather.lives.len()).filter(|other| *other != node);
+        let doubtful: Vec<usize> =
+            (0..self.messages.len()).filter(|at| others().any(|other| !is_safe(&self.messages[*at], other))).collect();
+        for at in doubtful {
+            self.messages[at].doubtful = true;
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Whether a node routes by a subscription, as was promised.
+    fn is_settled(
+        &self,
+        subscription: &Subscription,
+        acked_at: Micros,
+        node: usize,
+        now: Micros,
+        weather: &Weather,
+    ) -> bool {
+        node == self.node
+            || subscription.waited.contains(&(node, weather.lives[node]))
+            || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at && ready <= now)
+    }
+}
+
+/// What the broker's clock may round away.
+const ROUNDING: Micros = 5_000;
+
+/// Whether a filter, with or without its share, matches a topic: section 4.7, level by level.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    let filter = match filter.strip_prefix("$share/") {
+        Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
+        None => filter,
+    };
+    let (mut filters, mut levels) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filters.next(), levels.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(filter), Some(level)) if filter == level => {}
+            (Some(_) | None, _) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_matches_filters_as_the_specification_says() {
+        for (filter, topic, expected) in [
+            ("t/#", "t", true),
+            ("t/#", "t/1/2", true),
+            ("t/+", "t/1", true),
+            ("t/+", "t", false),
+            ("t/+", "t/1/2", false),
+            ("t/1", "t/2", false),
+            ("$share/one/s/#", "s/0", true),
+            ("$share/one/s/+", "s/0/1", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+}

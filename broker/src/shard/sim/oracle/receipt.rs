@@ -1,0 +1,154 @@
+//! What a client receives, looked at as it comes.
+
+use super::{Class, Message, Oracle, Session, Subscription, matches};
+use crate::codec::Qos;
+use crate::shard::sim::network::Micros;
+
+/// A PUBLISH that came to a client.
+#[derive(Clone, Debug)]
+pub struct Receipt<'a> {
+    /// The message's number, from its payload.
+    pub message: usize,
+    /// Topic.
+    pub topic: &'a str,
+    /// QoS.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
+    /// DUP.
+    pub dup: bool,
+    /// QoS 2 with a packet id that the client holds already: a repeat on the same exchange.
+    pub repeat: bool,
+    /// Subscription Identifiers.
+    pub ids: Vec<u32>,
+    /// The client speaks version 5.
+    pub v5: bool,
+}
+
+// === impl Oracle ===
+
+impl Oracle {
+    /// Looks at what a session got.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn received(&mut self, session: usize, receipt: &Receipt<'_>, now: Micros) -> Result<(), String> {
+        self.receipts += 1;
+        let number = receipt.message;
+        let sessions = &mut self.sessions;
+        let Some(message) = self.messages.get_mut(number) else { return Err("it was never published".into()) };
+        let state = &mut sessions[session];
+        if message.topic != receipt.topic {
+            return Err(format!("it was published to {}", message.topic));
+        }
+        if message.forbidden {
+            return Err("the will of a client that said goodbye was published".into());
+        }
+        if message.will && message.sent_at == Micros::MAX {
+            // The broker noticed before the client did.
+            message.sent_at = now;
+        }
+        state.check_subscriptions(message, receipt)?;
+        let is_shared = message.topic.starts_with("s/");
+        if receipt.repeat {
+            return if receipt.dup { Ok(()) } else { Err("the packet id is still in use by another message".into()) };
+        }
+        let received = state.received.entry(number).or_default();
+        let first = received.any == 0;
+        received.any += 1;
+        if receipt.retain && !message.retain {
+            return Err("RETAIN is set, and it was not published so".into());
+        }
+        if receipt.retain {
+            state.retained.insert(message.topic.clone(), number);
+        }
+        // What was retained is sent for each SUBSCRIBE.
+        let is_replay = receipt.retain && message.retain;
+        let is_new = !receipt.dup || receipt.qos == Qos::ExactlyOnce;
+        received.new += u32::from(is_new && !is_replay);
+        let copies = received.new;
+        if is_shared {
+            message.copies += u32::from(is_new);
+            let total = message.copies;
+            let allowed = self.allowed_copies(number);
+            if total > allowed {
+                return Err(format!("members of groups got it {total} times, and {allowed} are allowed"));
+            }
+            return Ok(());
+        }
+        if copies > message.sends {
+            return Err(format!("it was sent {} times, and is new for the {copies}th time", message.sends));
+        }
+        if !first && is_new && !is_replay && (message.qos.min(receipt.qos) == Qos::ExactlyOnce) && copies > 1 {
+            return Err("a QoS 2 message came twice".into());
+        }
+        // What was sent again may come behind what was sent once.
+        if first && !is_replay && !message.will && message.sends == 1 {
+            let class = match message.qos {
+                Qos::AtMostOnce if message.retain && message.node != state.node => Class::Retained,
+                Qos::AtMostOnce => Class::Quick,
+                Qos::AtLeastOnce | Qos::ExactlyOnce => Class::Kept,
+            };
+            let key = (message.client, message.node, class, receipt.qos == Qos::AtMostOnce);
+            let last = state.last.insert(key, number);
+            if last.is_some_and(|last| last > number) {
+                return Err(format!("it comes behind {}, which the same client published later", last.unwrap_or(0)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies that all members of groups together may get: one for each group that has or had members, and another one
+    /// for each session that ended with one.
+    fn allowed_copies(&self, number: usize) -> u32 {
+        let message = &self.messages[number];
+        let mut groups: Vec<&str> = self
+            .sessions
+            .iter()
+            .flat_map(|session| session.subscriptions.keys())
+            .filter(|filter| filter.starts_with('$') && matches(filter, &message.topic))
+            .map(|filter| &**filter)
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let ended = self.sessions.iter().filter(|session| session.ended.is_some());
+        let inherited: u32 =
+            ended.filter_map(|session| session.received.get(&number)).map(|received| received.any).sum();
+        groups.len() as u32 * message.sends + inherited
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    fn check_subscriptions(&self, message: &Message, receipt: &Receipt<'_>) -> Result<(), String> {
+        let fits = self.subscriptions.iter().filter(|(filter, _)| matches(filter, &message.topic));
+        let all: Vec<&Subscription> = fits.map(|(_, subscription)| subscription).collect();
+        let is_over = |subscription: &Subscription| subscription.unacked_at.is_some_and(|at| at < message.sent_at);
+        let open: Vec<&&Subscription> = all.iter().filter(|subscription| !is_over(subscription)).collect();
+        if open.is_empty() {
+            let what =
+                if all.is_empty() { "the session never subscribed to it" } else { "it was published after UNSUBACK" };
+            return Err(what.into());
+        }
+        let options = || open.iter().flat_map(|subscription| &subscription.options);
+        let highest = options().map(|options| options.qos).max().unwrap_or_default();
+        if receipt.qos > highest.min(message.qos) {
+            return Err(format!("QoS {:?} is more than was granted", receipt.qos));
+        }
+        if message.client == self.client && !receipt.retain && options().all(|options| options.no_local) {
+            return Err("No Local: it is the client's own".into());
+        }
+        if message.retain && !receipt.retain && options().all(|options| options.retain_as_published) {
+            return Err("RETAIN is not as it was published".into());
+        }
+        if !receipt.v5 && !receipt.ids.is_empty() {
+            return Err("version 3.1.1 has no subscription identifiers".into());
+        }
+        let known = |id: &u32| all.iter().any(|subscription| subscription.ids.contains(id));
+        if let Some(id) = receipt.ids.iter().find(|id| !known(id)) {
+            return Err(format!("no subscription that matches has the identifier {id}"));
+        }
+        Ok(())
+    }
+}

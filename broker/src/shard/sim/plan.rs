@@ -1,0 +1,295 @@
+//! What happens in a schedule: made from a seed as a whole, so that a part of it can be left out.
+
+use super::network::Micros;
+use crate::codec::Qos;
+use crate::codec::subscribe::{Options, RetainHandling};
+use crate::link::sim::random::Random;
+
+/// What schedules of a kind have in common.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes of the cluster.
+    pub nodes: usize,
+    /// Shards of each node, at most.
+    pub shards: usize,
+    /// Clients.
+    pub clients: usize,
+    /// How long trouble lasts, in seconds.
+    pub seconds: u64,
+    /// Steps of clients.
+    pub steps: usize,
+    /// Connections between nodes that break.
+    pub cuts: usize,
+    /// Parts of the cluster that can't reach each other for a while, in one direction or both.
+    pub partitions: usize,
+    /// Nodes that are killed and come back with nothing.
+    pub kills: usize,
+    /// Nodes that stand still for a while.
+    pub freezes: usize,
+    /// Bytes that a stream holds.
+    pub capacity: usize,
+    /// Outboxes and queues are so small that messages are lost: bounds are looked at, deliveries are not.
+    pub small: bool,
+    /// Clients come back at any node, and bring their session along.
+    pub sessions_move: bool,
+    /// A rule that is broken, to see that it is noticed.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A broken rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A batch from shard to shard is lost.
+    DropBatch,
+    /// A message stands twice in a queue.
+    DoubleMessage,
+    /// What a session has not acknowledged is not sent again.
+    ForgetInFlight,
+    /// A queue goes backwards.
+    SwapQueue,
+    /// QoS 2 ids are forgotten when a client comes back.
+    ForgetReceived,
+    /// SUBACK waits for nobody.
+    SettleAtOnce,
+    /// A node keeps a retained message to itself.
+    HideRetained,
+    /// A subscription outlives its session.
+    LeakSubscription,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// When.
+    pub at: Micros,
+    /// What.
+    pub what: What,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A client does something.
+    Client(usize, Deed),
+    /// The connections between two nodes break.
+    Cut(usize, usize),
+    /// These ways are shut for so long.
+    Shut(Vec<(usize, usize)>, Micros),
+    /// Messages between two nodes take longer, from now on.
+    Slow(usize, usize, Micros),
+    /// A node is killed, comes back after so long; the bool: its system says nothing of it.
+    Kill(usize, Micros, bool),
+    /// A node stands still.
+    Freeze(usize, Micros),
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// Connects (again), with a clean start or not, with a will or not.
+    Connect(Box<Connecting>),
+    /// Says goodbye.
+    Disconnect,
+    /// Its connection breaks; it comes back after so long.
+    Tear(Micros),
+    /// It is gone without a word, and comes back after so long.
+    Vanish(Micros),
+    /// Subscribes.
+    Subscribe(&'static str, Options, bool),
+    /// Unsubscribes.
+    Unsubscribe(&'static str),
+    /// Publishes so many messages.
+    Publish(usize, Message),
+    /// Acknowledges otherwise from now on.
+    Mood(Mood),
+}
+
+/// How a client connects.
+#[derive(Clone, Debug)]
+pub struct Connecting {
+    /// At which node, if sessions move.
+    pub node: usize,
+    /// Clean Start.
+    pub clean: bool,
+    /// Will: topic, QoS, retained, delay in seconds.
+    pub will: Option<(&'static str, Qos, bool, u32)>,
+    /// Receive Maximum, with version 5.
+    pub receive_maximum: u16,
+}
+
+/// A message to publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its topic.
+    pub topic: &'static str,
+    /// Its QoS.
+    pub qos: Qos,
+    /// It is to be retained.
+    pub retain: bool,
+    /// It has no payload, and removes what is retained.
+    pub empty: bool,
+    /// Additional bytes.
+    pub padding: usize,
+}
+
+/// How a client acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// At once.
+    Prompt,
+    /// After so long.
+    Late(Micros),
+    /// Not at all on this connection.
+    Never,
+    /// It does not even read.
+    Deaf,
+}
+
+const TOPICS: [&str; 6] = ["t/0/0", "t/0/1", "t/1/0", "t/1/1", "t/1", "t/2/0"];
+const SHARED_TOPICS: [&str; 2] = ["s/0", "s/1"];
+const FILTERS: [&str; 9] = ["t/0/0", "t/0/1", "t/+/0", "t/1/+", "t/#", "t/1/#", "t/+", "t/0/#", "t/2/0"];
+const SHARES: [&str; 3] = ["$share/one/s/#", "$share/two/s/0", "$share/three/s/+"];
+
+// === impl Plan ===
+
+impl Plan {
+    /// Three nodes and every kind of trouble with connections.
+    pub fn usual() -> Self {
+        Self {
+            nodes: 3,
+            shards: 2,
+            clients: 7,
+            seconds: 16,
+            steps: 110,
+            cuts: 2,
+            partitions: 2,
+            kills: 0,
+            freezes: 1,
+            capacity: 64 << 10,
+            small: false,
+            sessions_move: false,
+            sabotage: None,
+        }
+    }
+
+    /// The steps of one schedule.
+    pub fn steps(&self, seed: u64) -> Vec<Step> {
+        let mut random = Random::new(seed ^ 0x005e_ed0f_5e55_1045);
+        let end = self.seconds * 1_000_000;
+        let mut steps = Vec::new();
+        for client in 0..self.clients {
+            let at = random.next() % 500_000;
+            steps.push(Step { at, what: What::Client(client, Deed::Connect(Box::new(self.connecting(&mut random)))) });
+            for _ in 0..1 + random.below(2) {
+                let at = at + random.next() % 2_000_000;
+                steps.push(Step { at, what: What::Client(client, subscribe(&mut random)) });
+            }
+        }
+        for _ in 0..self.steps {
+            let what = What::Client(random.below(self.clients), self.deed(&mut random));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..random.below(self.cuts + 1) {
+            let (one, other) = self.pair(&mut random);
+            steps.push(Step { at: random.next() % end, what: What::Cut(one, other) });
+        }
+        for _ in 0..random.below(self.partitions + 1) {
+            let what = What::Shut(self.partition(&mut random), 100_000 + random.next() % (end / 2));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        if random.chance(20) {
+            let (one, other) = self.pair(&mut random);
+            steps.push(Step { at: random.next() % end, what: What::Slow(one, other, random.next() % 300_000) });
+        }
+        for _ in 0..random.below(self.kills + 1) {
+            let what = What::Kill(random.below(self.nodes), random.next() % (end / 2), random.chance(40));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..random.below(self.freezes + 1) {
+            let what = What::Freeze(random.below(self.nodes), random.next() % (end / 2));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        steps.sort_by_key(|step| step.at);
+        steps
+    }
+
+    fn pair(&self, random: &mut Random) -> (usize, usize) {
+        let one = random.below(self.nodes);
+        (one, (one + 1 + random.below(self.nodes - 1)) % self.nodes)
+    }
+
+    /// Ways to shut: between two nodes in one direction or both, or around one node.
+    fn partition(&self, random: &mut Random) -> Vec<(usize, usize)> {
+        let (one, other) = self.pair(random);
+        match random.below(3) {
+            0 => vec![(one, other)],
+            1 => vec![(one, other), (other, one)],
+            _ => (0..self.nodes).filter(|node| *node != one).flat_map(|node| [(one, node), (node, one)]).collect(),
+        }
+    }
+
+    fn connecting(&self, random: &mut Random) -> Connecting {
+        Connecting {
+            node: random.below(self.nodes),
+            clean: random.chance(15),
+            will: random.chance(30).then(|| {
+                let delay = if random.chance(70) { 0 } else { 1 + random.below(4) as u32 };
+                (*random.pick(&TOPICS), qos(random), random.chance(20), delay)
+            }),
+            receive_maximum: if random.chance(50) { 1 + random.below(10) as u16 } else { u16::MAX },
+        }
+    }
+
+    fn deed(&self, random: &mut Random) -> Deed {
+        match random.below(100) {
+            0..8 => Deed::Connect(Box::new(self.connecting(random))),
+            8..12 => Deed::Disconnect,
+            12..17 => Deed::Tear(random.next() % 4_000_000),
+            17..19 => Deed::Vanish(random.next() % 4_000_000),
+            19..32 => subscribe(random),
+            32..37 => Deed::Unsubscribe(if random.chance(30) { *random.pick(&SHARES) } else { *random.pick(&FILTERS) }),
+            37..46 => Deed::Mood(match random.below(10) {
+                0..5 => Mood::Prompt,
+                5..8 => Mood::Late(random.next() % 800_000),
+                8 => Mood::Never,
+                _ => Mood::Deaf,
+            }),
+            _ => {
+                let shared = random.chance(25);
+                let topic = if shared { *random.pick(&SHARED_TOPICS) } else { *random.pick(&TOPICS) };
+                let retain = !shared && random.chance(25);
+                let message = Message {
+                    topic,
+                    qos: qos(random),
+                    retain,
+                    empty: retain && random.chance(20),
+                    padding: if random.chance(8) { random.below(20_000) } else { random.below(30) },
+                };
+                Deed::Publish(if random.chance(30) { 1 + random.below(20) } else { 1 + random.below(3) }, message)
+            }
+        }
+    }
+}
+
+fn qos(random: &mut Random) -> Qos {
+    *random.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce])
+}
+
+fn subscribe(random: &mut Random) -> Deed {
+    if random.chance(25) {
+        // All members of a group keep what they get, so that a message can't be lost with the one that is chosen.
+        let qos = *random.pick(&[Qos::AtLeastOnce, Qos::ExactlyOnce]);
+        return Deed::Subscribe(
+            *random.pick::<&str>(&SHARES),
+            Options { qos, ..Options::default() },
+            random.chance(30),
+        );
+    }
+    let options = Options {
+        qos: qos(random),
+        no_local: random.chance(10),
+        retain_as_published: random.chance(20),
+        retain_handling: *random.pick(&[RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend]),
+    };
+    Deed::Subscribe(*random.pick::<&str>(&FILTERS), options, random.chance(30))
+}

@@ -1,0 +1,177 @@
+//! Schedules run from seeds, and what they prove.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use super::plan::{Plan, Sabotage, Step};
+use super::world::World;
+use crate::clock;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+thread_local! {
+    /// A schedule runs on this thread: who started it prints its panic.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is left of a schedule.
+struct Outcome {
+    world: World,
+    failure: Option<String>,
+}
+
+fn run(plan: &Plan, steps: Vec<Step>, seed: u64) -> Outcome {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
+    let mut world = World::new(plan, steps, seed);
+    world.trace.aloud = number("TRACE").is_some();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without sockets needs nothing of the system");
+    QUIET.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(world.play())));
+    QUIET.set(false);
+    clock::set_unix_micros(None);
+    let failure = match ended {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Some(format!("panicked: {}", text.unwrap_or_default()))
+        }
+    };
+    // Outside of a panic, and while the runtime is there.
+    let _guard = runtime.enter();
+    world.nodes.iter_mut().for_each(|node| node.life = None);
+    Outcome { world, failure }
+}
+
+/// What failed, without its numbers: a failure of another kind is another one.
+fn kind(outcome: &Outcome) -> Option<String> {
+    let first = outcome.failure.as_ref()?.split(['[', '{']).next().unwrap_or_default();
+    Some(first.chars().filter(|c| !c.is_ascii_digit()).collect())
+}
+
+/// Leaves out steps while the schedule still fails: halves first, single ones last.
+fn shrink(plan: &Plan, seed: u64) -> (Vec<Step>, Outcome) {
+    let mut steps = plan.steps(seed);
+    let mut outcome = run(plan, steps.clone(), seed);
+    let mut length = steps.len().div_ceil(2);
+    let mut tries = 0;
+    while length > 0 && tries < 400 {
+        let mut at = 0;
+        while at < steps.len() && tries < 400 {
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + length).min(steps.len()));
+            tries += 1;
+            let other = run(plan, fewer.clone(), seed);
+            if kind(&other) == kind(&outcome) {
+                (steps, outcome) = (fewer, other);
+            } else {
+                at += length;
+            }
+        }
+        length /= 2;
+    }
+    (steps, outcome)
+}
+
+/// Runs so many schedules of a plan.
+fn holds(name: &str, plan: &Plan, count: u64) {
+    let seeds = number("SEED").map_or(0..number("SCHEDULES").unwrap_or(count), |seed| seed..seed + 1);
+    let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let (mut receipts, mut fulfilled, mut turns) = (0, 0, 0);
+    for seed in seeds.clone() {
+        let outcome = run(plan, plan.steps(seed), seed);
+        if number("ALL").is_some()
+            && let Some(kind) = kind(&outcome)
+        {
+            failures.entry(kind).or_default().push(seed);
+        } else if let Some(failure) = outcome.failure {
+            let (steps, fewer) = if number("SHRINK") == Some(0) {
+                (plan.steps(seed), Outcome { world: outcome.world, failure: Some(failure.clone()) })
+            } else {
+                shrink(plan, seed)
+            };
+            let steps: String = steps.iter().map(|step| format!("{:>10} {:?}\n", step.at, step.what)).collect();
+            let last = fewer.world.trace.last() + &fewer.world.dropped();
+            let fewer = fewer.failure.unwrap_or_default();
+            panic!(
+                "{name}, SEED={seed}: {failure}\n\nthe fewest steps:\n{steps}\nwhat happened last:\n{last}\n{fewer}"
+            );
+        }
+        receipts += outcome.world.oracle.receipts;
+        fulfilled += outcome.world.oracle.fulfilled;
+        turns += outcome.world.turns;
+    }
+    for (kind, seeds) in failures {
+        println!("{} times, {:?}: {kind}", seeds.len(), &seeds[..seeds.len().min(8)]);
+    }
+    println!("{name}: {} schedules, {turns} turns, {receipts} deliveries, {fulfilled} of them owed", seeds.count());
+    assert!(receipts > 0, "a simulation that delivers nothing proves nothing");
+}
+
+/// The first seed at which a broken rule is found.
+fn finds(sabotage: Sabotage, plan: &Plan) {
+    let plan = Plan { sabotage: Some(sabotage), ..plan.clone() };
+    let found = (0..300).find_map(|seed| run(&plan, plan.steps(seed), seed).failure.map(|why| (seed, why)));
+    let Some((seed, why)) = found else { panic!("{sabotage:?} is not found") };
+    println!("{sabotage:?} is found by seed {seed}: {}", why.lines().next().unwrap_or_default());
+}
+
+#[test]
+fn a_cluster_keeps_what_it_promised_on_a_network_that_fails() {
+    holds("usual", &Plan::usual(), 300);
+}
+
+#[test]
+fn nodes_that_die_take_along_what_was_theirs_and_nothing_else() {
+    holds("deaths", &Plan { kills: 2, ..Plan::usual() }, 200);
+}
+
+#[test]
+fn five_nodes_are_one_broker_too() {
+    holds("five nodes", &Plan { nodes: 5, clients: 9, cuts: 4, partitions: 3, kills: 1, ..Plan::usual() }, 60);
+}
+
+#[test]
+fn small_buffers_hold_everybody_up_and_lose_nothing() {
+    holds("small buffers", &Plan { capacity: 300, ..Plan::usual() }, 60);
+}
+
+#[test]
+fn small_bounds_are_kept() {
+    holds("small bounds", &Plan { small: true, ..Plan::usual() }, 60);
+}
+
+#[test]
+fn the_same_seed_is_the_same_schedule() {
+    let plan = Plan { kills: 2, ..Plan::usual() };
+    for seed in 0..5 {
+        let hash = || run(&plan, plan.steps(seed), seed).world.trace.hash();
+        assert_eq!(hash(), hash(), "seed {seed}");
+    }
+}
+
+#[test]
+fn broken_rules_are_found() {
+    let usual = Plan::usual();
+    finds(Sabotage::DropBatch, &usual);
+    finds(Sabotage::DoubleMessage, &usual);
+    finds(Sabotage::ForgetInFlight, &usual);
+    finds(Sabotage::SwapQueue, &usual);
+    finds(Sabotage::ForgetReceived, &usual);
+    finds(Sabotage::SettleAtOnce, &usual);
+    finds(Sabotage::LeakSubscription, &usual);
+    finds(Sabotage::HideRetained, &Plan { kills: 2, ..usual });
+}

@@ -1,0 +1,75 @@
+//! Rules that are broken on purpose, inside the shards, to see that the simulation notices.
+
+use super::plan::Sabotage;
+use super::world::World;
+use crate::codec::Qos;
+use crate::router::{Kind, Receiver, ReceiverFlags, SubscriptionEntry};
+use crate::session::{Limits, Outbound};
+use crate::shard::Shard;
+use crate::shard::batch::Batch;
+use crate::topic::Subscription;
+
+const NO_LIMITS: Limits = Limits { messages: usize::MAX, bytes: usize::MAX };
+
+// === impl World ===
+
+impl World {
+    /// Breaks the rule of this schedule at a node that is about to have a turn, now and then.
+    pub fn sabotage(&mut self, node: usize) {
+        let Some(sabotage) = self.plan.sabotage else { return };
+        let chance = self.random.chance(2);
+        let Some(life) = &mut self.nodes[node].life else { return };
+        let shared = &life.shared;
+        match sabotage {
+            Sabotage::DropBatch if chance => {
+                for inbox in &shared.inboxes {
+                    for from in 0..shared.inboxes.len() {
+                        inbox.take_batch(from, &mut Batch::default());
+                    }
+                }
+            }
+            Sabotage::SettleAtOnce => (0..self.plan.nodes - 1).for_each(|place| shared.settled.leave_alone(place)),
+            Sabotage::LeakSubscription if chance => {
+                let Ok(subscription) = Subscription::parse("t/leak", 10) else { return };
+                let flags = ReceiverFlags::new(Kind::Client, 1);
+                let receiver = Receiver { slot: 9999, epoch: 1, shard: 0, flags };
+                shared
+                    .index
+                    .subscribe(&subscription, SubscriptionEntry { receiver, subscription_id: None, presence: None });
+            }
+            Sabotage::DropBatch | Sabotage::LeakSubscription => {}
+            Sabotage::DoubleMessage
+            | Sabotage::ForgetInFlight
+            | Sabotage::SwapQueue
+            | Sabotage::ForgetReceived
+            | Sabotage::HideRetained => life.shards.iter_mut().for_each(|shard| spoil(shard, sabotage)),
+        }
+    }
+}
+
+fn spoil(shard: &mut Shard, sabotage: Sabotage) {
+    if sabotage == Sabotage::HideRetained {
+        for slot in shard.links.clone() {
+            if let Some(peer) = shard.link_row_mut(slot).and_then(super::super::link::LinkRow::peer_mut) {
+                peer.leveller = None;
+            }
+        }
+    }
+    for (_, row) in &mut shard.core.rows {
+        let Some(flow) = row.flow.as_mut().filter(|_| row.connection.is_none()) else { continue };
+        match sabotage {
+            Sabotage::ForgetInFlight => flow.outbound = Outbound::default(),
+            Sabotage::ForgetReceived => flow.inbound = Default::default(),
+            Sabotage::SwapQueue | Sabotage::DoubleMessage => {
+                let mut all = flow.queue.take_all();
+                if sabotage == Sabotage::SwapQueue {
+                    all.make_contiguous().reverse();
+                } else if all.len() == 1 && all[0].qos > Qos::AtMostOnce {
+                    all.push_back(all[0].clone());
+                }
+                all.into_iter().for_each(|delivery| drop(flow.queue.push(delivery, NO_LIMITS)));
+            }
+            Sabotage::DropBatch | Sabotage::SettleAtOnce | Sabotage::HideRetained | Sabotage::LeakSubscription => {}
+        }
+    }
+}

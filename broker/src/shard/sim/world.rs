@@ -1,0 +1,467 @@
+//! The world of a schedule: nodes, clients and the network between them, one step after the other.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tombolo_broker_api as api;
+
+use super::client::{Around, Client, State};
+use super::network::{End, Micros, Network};
+use super::node::{Life, name};
+use super::oracle::{Oracle, Weather};
+use super::plan::{Plan, Step, What};
+use super::trace::Trace;
+use crate::auth::{Identity, Role};
+use crate::clock;
+use crate::codec::connect::Connect;
+use crate::link::sim::random::Random;
+use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, DialRequest, LinkKey, Stream, Tuning};
+use crate::transport::Transport;
+
+/// When schedules begin, by the wall clock.
+const BEGIN: u64 = 1_800_000_000_000_000;
+
+/// Connections of clients that wait to be accepted, and the like.
+enum Event {
+    Accept(usize, u32, Box<Connect>, End),
+    Link(usize, u32, Box<AttachLink>),
+    DialFailed(usize, u32, DialRequest),
+    Back(usize, bool),
+    Open(Vec<(usize, usize)>),
+}
+
+/// A node, alive or not.
+pub struct Node {
+    pub life: Option<Life>,
+    pub shards: usize,
+    frozen_until: Micros,
+    /// When its life began.
+    began: Micros,
+    /// Connections of clients at it.
+    pub guests: Arc<AtomicU64>,
+}
+
+/// The world.
+pub struct World {
+    pub plan: Plan,
+    pub now: Micros,
+    pub random: Random,
+    pub network: Network,
+    pub nodes: Vec<Node>,
+    pub clients: Vec<Client>,
+    pub oracle: Oracle,
+    pub weather: Weather,
+    pub trace: Trace,
+    pub tuning: Arc<Tuning>,
+    steps: VecDeque<Step>,
+    events: BTreeMap<u64, Event>,
+    due: BinaryHeap<Reverse<(Micros, u64)>>,
+    count: u64,
+    /// How far the clock of the runtime has come.
+    clock: Micros,
+    pub turns: u64,
+}
+
+// === impl World ===
+
+impl World {
+    pub fn new(plan: &Plan, steps: Vec<Step>, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let nodes = plan.nodes;
+        let tuning = Tuning { mqtt: mqtt(plan), cluster: cluster(plan, &mut random) };
+        let clients = (0..plan.clients).map(|number| Client::new(number, &mut random, nodes)).collect();
+        let node = |random: &mut Random| Node {
+            life: None,
+            shards: 1 + random.below(plan.shards),
+            frozen_until: 0,
+            began: 0,
+            guests: Arc::default(),
+        };
+        Self {
+            plan: plan.clone(),
+            now: 0,
+            network: Network::new(random.next()),
+            nodes: (0..nodes).map(|_| node(&mut random)).collect(),
+            clients,
+            oracle: Oracle::new(plan.small),
+            weather: Weather {
+                lives: vec![0; nodes],
+                alive: vec![false; nodes],
+                disconnected: vec![vec![Micros::MAX; nodes]; nodes],
+                ready: vec![vec![None; nodes]; nodes],
+                empty: vec![vec![0; nodes]; nodes],
+            },
+            trace: Trace::default(),
+            tuning: Arc::new(tuning),
+            steps: steps.into(),
+            events: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            count: 0,
+            clock: 0,
+            turns: 0,
+            random,
+        }
+    }
+
+    /// Plays the whole schedule.
+    pub async fn play(&mut self) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+        self.until(self.plan.seconds * 1_000_000, |_| false).await?;
+        self.finish().await
+    }
+
+    /// Goes on until that time, or until something is so; whether it is.
+    pub async fn until(&mut self, end: Micros, done: impl Fn(&Self) -> bool) -> Result<bool, String> {
+        loop {
+            self.sync_clock().await;
+            if done(self) {
+                return Ok(true);
+            }
+            if self.now >= end {
+                return Ok(false);
+            }
+            self.network.advance(self.now);
+            self.happen();
+            let mut acted = self.step_clients()?;
+            acted |= self.dial();
+            if let Some((node, shard)) = self.next_turn() {
+                self.turn(node, shard);
+                acted = true;
+            }
+            if !acted {
+                self.now = self.next().max(self.now + 1).min(end);
+            }
+        }
+    }
+
+    /// The clock of the runtime follows, in whole milliseconds; what runs on it has its turn.
+    async fn sync_clock(&mut self) {
+        let at = self.now / 1000 * 1000;
+        if at > self.clock {
+            tokio::time::advance(Duration::from_micros(at - self.clock)).await;
+            self.clock = at;
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn next(&self) -> Micros {
+        let nodes = self.nodes.iter().filter_map(|node| {
+            let life = node.life.as_ref()?;
+            let due = (0..life.shards.len()).map(|shard| life.due(shard).0).min()?;
+            Some((node.began + due * 1000).max(node.frozen_until))
+        });
+        let others = [
+            self.network.next(),
+            self.due.peek().map(|Reverse((at, _))| *at),
+            self.steps.front().map(|step| step.at),
+            self.clients.iter().map(Client::due).min(),
+        ];
+        nodes.chain(others.into_iter().flatten()).min().unwrap_or(Micros::MAX)
+    }
+
+    fn next_turn(&mut self) -> Option<(usize, usize)> {
+        let mut all = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.frozen_until <= self.now) {
+            let Some(life) = &node.life else { continue };
+            all.extend((0..life.shards.len()).filter(|shard| life.wants_turn(*shard)).map(|shard| (at, shard)));
+        }
+        (!all.is_empty()).then(|| *self.random.pick(&all))
+    }
+
+    fn turn(&mut self, node: usize, shard: usize) {
+        self.turns += 1;
+        self.now += self.random.next() % 60;
+        self.sabotage(node);
+        clock::set_unix_micros(Some(BEGIN + self.now));
+        let Some(life) = &mut self.nodes[node].life else { return };
+        life.turn(shard);
+        self.observe(node);
+    }
+
+    /// Takes note of what a node says of the others.
+    fn observe(&mut self, node: usize) {
+        let Some(life) = &self.nodes[node].life else { return };
+        let handed_over = life.is_handed_over();
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            let Some(status) = life.peer(&name(other)) else { continue };
+            let weather = &mut self.weather;
+            let connected = status.state == api::PeerState::Connected;
+            let known = &mut weather.disconnected[node][other];
+            if connected != (*known != Micros::MAX) {
+                *known = if connected { self.now } else { Micros::MAX };
+                self.trace.say(self.now, format_args!("node {node} sees {other} connected: {connected}"));
+            }
+            if status.ready && weather.disconnected[other][node] != Micros::MAX {
+                weather.ready[node][other] = Some(self.now);
+            }
+            if status.outbox.messages == 0 && handed_over {
+                weather.empty[node][other] = self.now;
+            }
+        }
+    }
+
+    /// Lets clients do what they can, and connects those that want it.
+    fn step_clients(&mut self) -> Result<bool, String> {
+        let mut acted = false;
+        for at in 0..self.clients.len() {
+            let client = &self.clients[at];
+            if client.state == State::Away {
+                if client.wanted_from.is_some_and(|from| from <= self.now) {
+                    acted = true;
+                    self.admit(at);
+                }
+            } else if client.wish.is_set() || client.due() <= self.now {
+                acted = true;
+                let (client, mut around) = self.client(at);
+                client.step(&mut around)?;
+            }
+        }
+        Ok(acted)
+    }
+
+    /// A client, and what is around it.
+    pub fn client(&mut self, at: usize) -> (&mut Client, Around<'_>) {
+        let around = Around {
+            now: self.now,
+            oracle: &mut self.oracle,
+            weather: &self.weather,
+            random: &mut self.random,
+            trace: &mut self.trace,
+            subscribe_timeout: self.tuning.cluster.subscribe_timeout.0 * 1_000_000,
+        };
+        (&mut self.clients[at], around)
+    }
+
+    /// A client dials its node; one that is not ready is not offered to it.
+    fn admit(&mut self, at: usize) {
+        let node = if self.plan.sessions_move { self.clients[at].connecting.node } else { self.clients[at].home };
+        let is_ready = self.nodes[node].life.as_ref().is_some_and(Life::is_ready);
+        if !is_ready || !self.network.is_open(self.nodes.len() + at, node) {
+            self.clients[at].wanted_from = Some(self.now + 200_000 + self.random.next() % 100_000);
+            return;
+        }
+        let (ours, theirs) = self.network.connect([self.nodes.len() + at, node], self.plan.capacity);
+        let (client, mut around) = self.client(at);
+        let connect = client.open(ours, node, &mut around);
+        let life = self.weather.lives[node];
+        self.later(300, Event::Accept(node, life, Box::new(connect), theirs));
+    }
+
+    /// Takes what nodes ask of their dialler.
+    fn dial(&mut self) -> bool {
+        let mut acted = false;
+        for node in 0..self.nodes.len() {
+            while let Some(request) = self.nodes[node].life.as_mut().and_then(|life| life.requests.try_recv().ok()) {
+                acted = true;
+                let Some(other) = (0..self.nodes.len()).find(|other| request.link == LinkKey::Peer(name(*other)))
+                else {
+                    continue;
+                };
+                let life = self.weather.lives[node];
+                if !self.network.is_open(node, other) {
+                    self.later(3_000_000, Event::DialFailed(node, life, request));
+                } else if self.nodes[other].life.is_none() {
+                    self.later(500, Event::DialFailed(node, life, request));
+                } else {
+                    let (ours, theirs) = self.network.connect([node, other], self.plan.capacity.max(1 << 10));
+                    let accepted = attach_link(name(node), theirs, false);
+                    self.later(1_000, Event::Link(other, self.weather.lives[other], accepted));
+                    let dialled = attach_link(name(other), ours, true);
+                    self.later(2_000, Event::Link(node, life, dialled));
+                }
+            }
+        }
+        acted
+    }
+
+    fn later(&mut self, least: Micros, event: Event) {
+        self.count += 1;
+        let at = self.now + least + self.random.next() % 2_000;
+        self.events.insert(self.count, event);
+        self.due.push(Reverse((at, self.count)));
+    }
+
+    /// What is due, happens.
+    fn happen(&mut self) {
+        while let Some(Reverse((at, number))) = self.due.peek().copied()
+            && at <= self.now
+        {
+            self.due.pop();
+            if let Some(event) = self.events.remove(&number) {
+                self.event(event);
+            }
+        }
+        while self.steps.front().is_some_and(|step| step.at <= self.now) {
+            let Some(step) = self.steps.pop_front() else { break };
+            self.begin(step.what);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Accept(node, life, connect, end) => {
+                let Some(there) = self.nodes[node].life.as_ref().filter(|_| self.weather.lives[node] == life) else {
+                    return end.tear();
+                };
+                let Some(guard) = ConnectionGuard::enter(&self.nodes[node].guests, 1000) else { return };
+                let shard = there.shard_of(&connect.client_id);
+                let attach = Attach {
+                    stream: Stream::Here(Transport::Simulated(Box::new(end))),
+                    connect: *connect,
+                    assigned: false,
+                    leftover: Vec::new(),
+                    identity: Identity { user: None, role: Role::Client },
+                    guard,
+                    peer: ([127, 0, 0, 1], 1).into(),
+                };
+                there.shared.inboxes[shard].send(Control::Attach(Box::new(attach)));
+            }
+            Event::Link(node, life, attach) => {
+                let Some(there) = self.nodes[node].life.as_ref().filter(|_| self.weather.lives[node] == life) else {
+                    return;
+                };
+                let shard = there.shard_of(attach.link.name());
+                there.shared.inboxes[shard].send(Control::AttachLink(attach));
+            }
+            Event::DialFailed(node, life, request) => {
+                let Some(there) = self.nodes[node].life.as_ref().filter(|_| self.weather.lives[node] == life) else {
+                    return;
+                };
+                let error = api::LinkError { reason: "Simulated".to_owned(), ..api::LinkError::default() };
+                let failed = Control::DialFailed { link: request.link, error };
+                there.shared.inboxes[usize::from(request.shard)].send(failed);
+            }
+            Event::Back(node, silent) => {
+                if silent {
+                    self.network.revive(node);
+                }
+                self.start(node);
+            }
+            Event::Open(ways) => {
+                self.trace.say(self.now, format_args!("{ways:?} are open"));
+                ways.into_iter().for_each(|(from, to)| self.network.open(from, to));
+            }
+        }
+    }
+
+    /// A step of the plan.
+    fn begin(&mut self, what: What) {
+        if !matches!(what, What::Client(..)) {
+            self.trace.say(self.now, format_args!("{what:?}"));
+        }
+        match what {
+            What::Client(client, deed) => {
+                let client = &mut self.clients[client];
+                if client.state == State::Away && client.wanted_from.is_none() {
+                    client.wanted_from = Some(self.now);
+                    if let super::plan::Deed::Connect(connecting) = deed {
+                        client.connecting = *connecting;
+                        return;
+                    }
+                }
+                client.todo.push_back(deed);
+                client.wish.set();
+            }
+            What::Cut(one, other) => {
+                self.network.cut(one, other);
+            }
+            What::Shut(ways, length) => {
+                ways.iter().for_each(|(from, to)| self.network.shut(*from, *to));
+                self.later(length, Event::Open(ways));
+            }
+            What::Slow(one, other, delay) => self.network.slow_down(one, other, delay),
+            What::Kill(node, length, silent) => {
+                if self.nodes[node].life.is_some() {
+                    self.kill(node, silent);
+                    self.later(length, Event::Back(node, silent));
+                }
+            }
+            What::Freeze(node, length) => self.nodes[node].frozen_until = self.now + length,
+        }
+    }
+
+    fn kill(&mut self, node: usize, silent: bool) {
+        if silent {
+            self.network.silence(node)
+        } else {
+            self.network.kill(node)
+        }
+        self.oracle.died(node, self.now, &self.weather);
+        self.nodes[node].life = None;
+        self.weather.alive[node] = false;
+        for other in 0..self.nodes.len() {
+            self.weather.ready[node][other] = None;
+            self.weather.ready[other][node] = None;
+            self.weather.disconnected[node][other] = Micros::MAX;
+        }
+    }
+
+    fn start(&mut self, node: usize) {
+        if self.nodes[node].life.is_some() {
+            return;
+        }
+        self.weather.lives[node] += 1;
+        self.weather.alive[node] = true;
+        let (nodes, shards, seed) = (self.nodes.len(), self.nodes[node].shards, self.random.next());
+        let incarnation = (BEGIN + self.now) / 1000;
+        self.nodes[node].began = self.clock;
+        self.nodes[node].life = Some(Life::start(node, nodes, shards, &self.tuning, incarnation, seed));
+        self.trace.say(self.now, format_args!("node {node} starts, with {shards} shards"));
+    }
+
+    /// Everything that is broken is mended.
+    pub fn heal(&mut self) {
+        self.trace.say(self.now, format_args!("all is mended"));
+        self.network.heal();
+        self.steps.clear();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].frozen_until = 0;
+            if self.nodes[node].life.is_none() {
+                self.network.revive(node);
+                self.start(node);
+            }
+        }
+    }
+}
+
+fn attach_link(node: Arc<str>, end: End, dialled: bool) -> Box<AttachLink> {
+    Box::new(AttachLink {
+        link: LinkKey::Peer(node),
+        user: None,
+        stream: Stream::Here(Transport::Simulated(Box::new(end))),
+        leftover: Vec::new(),
+        guard: None,
+        dialled,
+        receive_maximum: u16::MAX,
+        maximum_packet_size: 2 << 20,
+        keep_alive: 6,
+    })
+}
+
+fn mqtt(plan: &Plan) -> api::Mqtt {
+    if !plan.small {
+        return api::Mqtt::default();
+    }
+    api::Mqtt {
+        max_queued_messages: 5,
+        max_queued_bytes: api::ByteSize(30_000),
+        max_output_bytes: api::ByteSize(4_000),
+        ..api::Mqtt::default()
+    }
+}
+
+fn cluster(plan: &Plan, random: &mut Random) -> api::ClusterTuning {
+    let usual = api::ClusterTuning::default();
+    api::ClusterTuning {
+        suspend_after: api::Seconds(1 + random.next() % 10),
+        shared_subscriptions: *random
+            .pick(&[api::SharedSubscriptions::RoundRobin, api::SharedSubscriptions::LocalFirst]),
+        max_outbox_bytes: if plan.small { api::ByteSize(20_000) } else { usual.max_outbox_bytes },
+        ..usual
+    }
+}
