@@ -37,25 +37,37 @@ impl Cluster {
 
     /// The same, after a change of each node's configuration.
     pub async fn with(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
-        let mut cluster = Self::spawn(nodes, change).await;
-        for node in &mut cluster.nodes {
-            node.await_serving().await;
-        }
-        cluster.ready().await;
-        cluster
+        Self::spawn(nodes, change).await.serving().await
+    }
+
+    /// The same, without a network that can fail: what remains are nodes that reach each other by themselves.
+    pub async fn direct(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Vec<Broker> {
+        Self::launch(nodes, &[], change).await.serving().await.nodes
     }
 
     /// Starts the nodes and does not wait.
-    pub async fn spawn(nodes: usize, mut change: impl FnMut(usize, &mut Config)) -> Self {
+    pub async fn spawn(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
+        let pairs: Vec<_> = (0..nodes).flat_map(|high| (0..high).map(move |low| (low, high))).collect();
+        Self::launch(nodes, &pairs, change).await
+    }
+
+    async fn serving(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.await_serving().await;
+        }
+        self.ready().await;
+        self
+    }
+
+    /// Starts the nodes, with a network that can fail between these.
+    async fn launch(nodes: usize, failing: &[(usize, usize)], mut change: impl FnMut(usize, &mut Config)) -> Self {
         // Who dials is the one whose name sorts first, which is the lower place with one digit.
         assert!(nodes <= 10, "names of nodes sort like their places");
         let authority = Authority::new("nodes");
         let binds: Vec<SocketAddr> = (0..nodes).map(|_| SocketAddr::from(([127, 0, 0, 1], ports::free()))).collect();
         let mut proxies = BTreeMap::new();
-        for (high, bind) in binds.iter().enumerate() {
-            for low in 0..high {
-                proxies.insert((low, high), Proxy::start(*bind).await);
-            }
+        for (low, high) in failing {
+            proxies.insert((*low, *high), Proxy::start(binds[*high]).await);
         }
         let start = |place: usize| {
             // Each knows those that it dials by the proxy between, itself and the others as they are.
