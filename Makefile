@@ -28,6 +28,7 @@ bench: tools ## CPU per million deliveries beside a bare relay and the targets; 
 
 sim: tools ## Many schedules of two linked clusters on a failing network; SCHEDULES=n, SEED=n for one of them
 	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib link::sim -- --nocapture
+	$(CARGO) test --locked --release -p tombolo-broker --lib link::tests::costs -- --nocapture --include-ignored --test-threads 1
 
 crds: tools ## Writes the YAML of the resource types
 	$(CARGO) run --locked -q -p tombolo-crds --bin crds-yaml
