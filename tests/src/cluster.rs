@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tombolo_broker_api::{Cluster as ClusterConfig, ClusterNode, Config, PeerState, PeerStatus};
 
 use crate::broker::{self, Broker};
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Identity};
 use crate::client::Client;
 use crate::packet::Connect;
 use crate::ports;
@@ -17,6 +17,8 @@ use crate::proxy::{Proxy, Way, Weather};
 pub struct Cluster {
     /// Its nodes.
     pub nodes: Vec<Broker>,
+    /// Who made their certificates.
+    pub authority: Authority,
     /// Between each pair, by their places, the lower first.
     proxies: BTreeMap<(usize, usize), Proxy>,
 }
@@ -27,6 +29,15 @@ pub const NAME: &str = "cluster";
 /// Name of the node at a place.
 pub fn node(place: usize) -> String {
     format!("{NAME}-{place}")
+}
+
+/// The certificate that a node has unless it is given another one.
+fn own(authority: &Authority, place: usize) -> Identity {
+    authority.node(&node(place))
+}
+
+fn files<'a>(identity: &'a Identity, authorities: &'a str) -> [(&'static str, &'a str); 3] {
+    [("node.crt", &identity.certificate), ("node.key", &identity.key), ("nodes-ca.crt", authorities)]
 }
 
 impl Cluster {
@@ -42,13 +53,22 @@ impl Cluster {
 
     /// The same, without a network that can fail: what remains are nodes that reach each other by themselves.
     pub async fn direct(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Vec<Broker> {
-        Self::launch(nodes, &[], change).await.serving().await.nodes
+        Self::launch(nodes, &[], change, own).await.serving().await.nodes
     }
 
     /// Starts the nodes and does not wait.
     pub async fn spawn(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
+        Self::spawn_as(nodes, change, own).await
+    }
+
+    /// The same with other certificates than those of the cluster's authority.
+    pub async fn spawn_as(
+        nodes: usize,
+        change: impl FnMut(usize, &mut Config),
+        identity: impl Fn(&Authority, usize) -> Identity,
+    ) -> Self {
         let pairs: Vec<_> = (0..nodes).flat_map(|high| (0..high).map(move |low| (low, high))).collect();
-        Self::launch(nodes, &pairs, change).await
+        Self::launch(nodes, &pairs, change, identity).await
     }
 
     async fn serving(mut self) -> Self {
@@ -60,7 +80,12 @@ impl Cluster {
     }
 
     /// Starts the nodes, with a network that can fail between these.
-    async fn launch(nodes: usize, failing: &[(usize, usize)], mut change: impl FnMut(usize, &mut Config)) -> Self {
+    async fn launch(
+        nodes: usize,
+        failing: &[(usize, usize)],
+        mut change: impl FnMut(usize, &mut Config),
+        identity: impl Fn(&Authority, usize) -> Identity,
+    ) -> Self {
         // Who dials is the one whose name sorts first, which is the lower place with one digit.
         assert!(nodes <= 10, "names of nodes sort like their places");
         let authority = Authority::new("nodes");
@@ -84,13 +109,17 @@ impl Cluster {
                 evacuating: Vec::new(),
             });
             change(place, &mut config);
-            let identity = authority.node(&node(place));
-            let files =
-                [("node.crt", &*identity.certificate), ("node.key", &identity.key), ("nodes-ca.crt", &authority.pem())];
-            Broker::spawn(config, &files)
+            let identity = identity(&authority, place);
+            Broker::spawn(config, &files(&identity, &authority.pem()))
         };
         let nodes = (0..nodes).map(start).collect();
-        Self { nodes, proxies }
+        Self { nodes, authority, proxies }
+    }
+
+    /// Gives a node another certificate, and those whom it trusts.
+    pub fn certify(&mut self, place: usize, identity: &Identity, authorities: &str) {
+        let config = self.nodes[place].config.clone();
+        self.nodes[place].rewrite(config, &files(identity, authorities));
     }
 
     /// Awaits that each node is ready with each other.
@@ -147,6 +176,13 @@ impl Cluster {
     /// What the two send each other vanishes, and nobody is told.
     pub fn black_hole(&self, one: usize, other: usize) {
         self.between(one, other).set(Weather { forth: Way::Swallowed, back: Way::Swallowed, refuse: false });
+    }
+
+    /// What `from` sends `to` vanishes; what `to` sends arrives.
+    pub fn swallow(&self, from: usize, to: usize) {
+        // The lower place dials.
+        let (forth, back) = if from < to { (Way::Swallowed, Way::Open) } else { (Way::Open, Way::Swallowed) };
+        self.between(from, to).set(Weather { forth, back, refuse: false });
     }
 
     /// Ends a cut or a black hole between two nodes; connections that lost bytes are closed.
