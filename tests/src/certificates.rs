@@ -27,6 +27,13 @@ pub struct Identity {
     pub key: String,
 }
 
+impl Identity {
+    /// The certificate as bytes.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("made here")
+    }
+}
+
 impl Authority {
     /// A new authority.
     pub fn new(name: &str) -> Self {
@@ -68,15 +75,33 @@ impl Authority {
 
     /// The identity of [`Authority::identity`], expired in 2001.
     pub fn expired(&self, common_name: &str) -> Identity {
-        let mut params = Self::params();
+        self.sign_expired(common_name, Self::params())
+    }
+
+    /// The identity of [`Authority::node`], expired in 2001.
+    pub fn expired_node(&self, name: &str) -> Identity {
+        self.sign_expired(name, CertificateParams::new(vec![name.to_owned()]).expect("the name is valid"))
+    }
+
+    fn sign_expired(&self, common_name: &str, mut params: CertificateParams) -> Identity {
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(2001, 1, 1);
         self.sign(common_name, params)
     }
 }
 
-/// Connects by TLS and verifies by the authority. Fails as the handshake fails.
+/// Connects by TLS to `localhost` and verifies by the authority. Fails as the handshake fails.
 pub async fn tls(
+    stream: TcpStream,
+    authority_pem: &str,
+    identity: Option<&Identity>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_to("localhost", stream, authority_pem, identity).await
+}
+
+/// The same to a server of this name.
+pub async fn tls_to(
+    name: &str,
     stream: TcpStream,
     authority_pem: &str,
     identity: Option<&Identity>,
@@ -98,6 +123,6 @@ pub async fn tls(
             builder.with_client_auth_cert(chain.expect("made here"), key).expect("key and certificate fit")
         }
     };
-    let name = ServerName::try_from("localhost").expect("a valid name");
+    let name = ServerName::try_from(name.to_owned()).expect("a valid name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

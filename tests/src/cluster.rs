@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tombolo_broker_api::{Cluster as ClusterConfig, ClusterNode, Config, PeerState, PeerStatus};
 
 use crate::broker::{self, Broker};
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Identity};
 use crate::client::Client;
 use crate::packet::Connect;
 use crate::ports;
@@ -19,6 +19,8 @@ pub struct Cluster {
     name: &'static str,
     /// Its nodes.
     pub nodes: Vec<Broker>,
+    /// Who made their certificates.
+    pub authority: Authority,
     /// Between each pair, by their places, the lower first.
     proxies: BTreeMap<(usize, usize), Proxy>,
 }
@@ -33,6 +35,30 @@ pub fn node(place: usize) -> String {
 
 fn node_of(cluster: &str, place: usize) -> String {
     format!("{cluster}-{place}")
+}
+
+/// What is to be started.
+struct Plan<'a> {
+    name: &'static str,
+    nodes: usize,
+    /// Pairs with a network between them that can fail.
+    failing: &'a [(usize, usize)],
+    /// More files in each node's folder.
+    files: &'a [(&'a str, &'a str)],
+}
+
+/// All pairs of so many nodes.
+fn pairs(nodes: usize) -> Vec<(usize, usize)> {
+    (0..nodes).flat_map(|high| (0..high).map(move |low| (low, high))).collect()
+}
+
+/// The certificate that a node has unless it is given another one.
+fn own(authority: &Authority, place: usize) -> Identity {
+    authority.node(&node(place))
+}
+
+fn files<'a>(identity: &'a Identity, authorities: &'a str) -> [(&'static str, &'a str); 3] {
+    [("node.crt", &identity.certificate), ("node.key", &identity.key), ("nodes-ca.crt", authorities)]
 }
 
 impl Cluster {
@@ -53,25 +79,45 @@ impl Cluster {
         files: &[(&str, &str)],
         change: impl FnMut(usize, &mut Config),
     ) -> Self {
-        let mut cluster = Self::spawn_named(name, nodes, files, change).await;
-        for node in &mut cluster.nodes {
-            node.await_serving().await;
-        }
-        cluster.ready().await;
-        cluster
+        let own = |authority: &Authority, place| authority.node(&node_of(name, place));
+        Self::launch(Plan { name, nodes, failing: &pairs(nodes), files }, change, own).await.serving().await
+    }
+
+    /// The same, without a network that can fail: what remains are nodes that reach each other by themselves.
+    pub async fn direct(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Vec<Broker> {
+        let plan = Plan { name: NAME, nodes, failing: &[], files: &[] };
+        Self::launch(plan, change, own).await.serving().await.nodes
     }
 
     /// Starts the nodes and does not wait.
     pub async fn spawn(nodes: usize, change: impl FnMut(usize, &mut Config)) -> Self {
-        Self::spawn_named(NAME, nodes, &[], change).await
+        Self::spawn_as(nodes, change, own).await
     }
 
-    async fn spawn_named(
-        name: &'static str,
+    /// The same with other certificates than those of the cluster's authority.
+    pub async fn spawn_as(
         nodes: usize,
-        files: &[(&str, &str)],
-        mut change: impl FnMut(usize, &mut Config),
+        change: impl FnMut(usize, &mut Config),
+        identity: impl Fn(&Authority, usize) -> Identity,
     ) -> Self {
+        Self::launch(Plan { name: NAME, nodes, failing: &pairs(nodes), files: &[] }, change, identity).await
+    }
+
+    async fn serving(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.await_serving().await;
+        }
+        self.ready().await;
+        self
+    }
+
+    /// Starts the nodes, with a network that can fail between some of them.
+    async fn launch(
+        plan: Plan<'_>,
+        mut change: impl FnMut(usize, &mut Config),
+        identity: impl Fn(&Authority, usize) -> Identity,
+    ) -> Self {
+        let Plan { name, nodes, failing, files: more } = plan;
         let node = |place| node_of(name, place);
         // 32 hexadecimal digits, of which the name makes the last two.
         let last = if name == NAME { 0xef } else { name.bytes().fold(0_u8, u8::wrapping_add) };
@@ -80,10 +126,8 @@ impl Cluster {
         let authority = Authority::new("nodes");
         let binds: Vec<SocketAddr> = (0..nodes).map(|_| SocketAddr::from(([127, 0, 0, 1], ports::free()))).collect();
         let mut proxies = BTreeMap::new();
-        for (high, bind) in binds.iter().enumerate() {
-            for low in 0..high {
-                proxies.insert((low, high), Proxy::start(*bind).await);
-            }
+        for (low, high) in failing {
+            proxies.insert((*low, *high), Proxy::start(binds[*high]).await);
         }
         let start = |place: usize| {
             // Each knows those that it dials by the proxy between, itself and the others as they are.
@@ -100,14 +144,19 @@ impl Cluster {
                 evacuating: Vec::new(),
             });
             change(place, &mut config);
-            let identity = authority.node(&node(place));
+            let identity = identity(&authority, place);
             let ca = authority.pem();
-            let own = [("node.crt", &*identity.certificate), ("node.key", &*identity.key), ("nodes-ca.crt", &*ca)];
-            let files: Vec<(&str, &str)> = own.into_iter().chain(files.iter().copied()).collect();
+            let files: Vec<_> = files(&identity, &ca).into_iter().chain(more.iter().copied()).collect();
             Broker::spawn(config, &files)
         };
         let nodes = (0..nodes).map(start).collect();
-        Self { name, nodes, proxies }
+        Self { name, nodes, authority, proxies }
+    }
+
+    /// Gives a node another certificate, and those whom it trusts.
+    pub fn certify(&mut self, place: usize, identity: &Identity, authorities: &str) {
+        let config = self.nodes[place].config.clone();
+        self.nodes[place].rewrite(config, &files(identity, authorities));
     }
 
     /// Awaits that each node is ready with each other.
@@ -164,6 +213,13 @@ impl Cluster {
     /// What the two send each other vanishes, and nobody is told.
     pub fn black_hole(&self, one: usize, other: usize) {
         self.between(one, other).set(Weather { forth: Way::Swallowed, back: Way::Swallowed, refuse: false });
+    }
+
+    /// What `from` sends `to` vanishes; what `to` sends arrives.
+    pub fn swallow(&self, from: usize, to: usize) {
+        // The lower place dials.
+        let (forth, back) = if from < to { (Way::Swallowed, Way::Open) } else { (Way::Open, Way::Swallowed) };
+        self.between(from, to).set(Weather { forth, back, refuse: false });
     }
 
     /// Ends a cut or a black hole between two nodes; connections that lost bytes are closed.

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod packet;
+pub mod placement;
 pub mod ports;
 pub mod property;
 pub mod proxy;

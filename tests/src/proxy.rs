@@ -18,11 +18,16 @@ pub enum Way {
     Open,
     /// Passes them on after a time.
     Delayed(Duration),
+    /// Passes on so many bytes in a second; the sender's window fills.
+    Slow(u32),
     /// Holds them: the sender sees nothing but a full window, and they go on when it opens again.
     Held,
     /// Swallows them, as a black hole without RST does; the connection must not be used any more after it.
     Swallowed,
 }
+
+/// Bytes that a slow direction takes at a time.
+const SLOW_BYTES: usize = 8 * 1024;
 
 /// What the network does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +131,9 @@ async fn one_way(
         if weather.wait_for(|w| way(w) != Way::Held).await.is_err() {
             return;
         }
-        let n = match from.read(&mut buffer).await {
+        // A slow one takes little at a time, so that it is fast again soon.
+        let most = if matches!(way(&weather.borrow()), Way::Slow(_)) { SLOW_BYTES } else { buffer.len() };
+        let n = match from.read(&mut buffer[..most]).await {
             Ok(0) | Err(_) => return,
             Ok(n) => n,
         };
@@ -134,6 +141,7 @@ async fn one_way(
         match now {
             Way::Open => {}
             Way::Delayed(by) => tokio::time::sleep(by).await,
+            Way::Slow(rate) => tokio::time::sleep(Duration::from_secs_f64(n as f64 / f64::from(rate.max(1)))).await,
             Way::Held => {
                 if weather.wait_for(|w| way(w) != Way::Held).await.is_err() {
                     return;
@@ -191,6 +199,18 @@ mod tests {
         s.write_all(&[1, 2]).await.expect("open");
         proxy.set(Weather::default());
         assert_eq!(within("held bytes", s.read_u16()).await.expect("open"), 0x0102);
+    }
+
+    #[tokio::test]
+    async fn a_slow_direction_passes_so_many_bytes_in_a_second() {
+        let proxy = Proxy::start(echo().await).await;
+        let mut s = TcpStream::connect(proxy.address).await.expect("listens");
+        proxy.set(Weather { forth: Way::Slow(64 * 1024), ..Weather::default() });
+        let start = std::time::Instant::now();
+        s.write_all(&[0; 32 * 1024]).await.expect("open");
+        let mut back = vec![0; 32 * 1024];
+        within("all bytes", s.read_exact(&mut back)).await.expect("open");
+        assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
     }
 
     #[tokio::test]

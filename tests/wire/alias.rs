@@ -3,14 +3,17 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::Publish;
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property::{self, topic_alias};
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn an_alias_stands_for_the_topic_and_does_not_reach_the_receiver() {
-    let broker = Broker::anonymous().await;
-    let mut v5 = Client::subscriber(broker.address, 5, "v5", &[("alias/#", 0)]).await;
-    let mut v4 = Client::subscriber(broker.address, 4, "v4", &[("alias/#", 0)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+scenarios!(an_alias_stands_for_the_topic_and_does_not_reach_the_receiver, an_alias_works_at_qos_1_and_with_retain);
+
+async fn an_alias_stands_for_the_topic_and_does_not_reach_the_receiver(placement: Placement) {
+    let site = placement.start().await;
+    let mut v5 = Client::subscriber(site.far, 5, "v5", &[("alias/#", 0)]).await;
+    let mut v4 = Client::subscriber(site.far, 4, "v4", &[("alias/#", 0)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     let set = |topic, alias| Publish::new(5, topic, "set").with(topic_alias(alias)).bytes();
     let used = |alias, payload| Publish::new(5, "", payload).with(topic_alias(alias)).bytes();
     let content = property::content_type("c");
@@ -70,15 +73,15 @@ async fn aliases_end_with_the_connection() {
     assert!(matches!(got.reason, 0x82 | 0x94), "{got:x?}");
 }
 
-#[tokio::test]
-async fn an_alias_works_at_qos_1_and_with_retain() {
-    let broker = Broker::anonymous().await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn an_alias_works_at_qos_1_and_with_retain(placement: Placement) {
+    let site = placement.start().await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "kept/alias", "x").qos(1, 1).with(topic_alias(7)).bytes()).await;
     assert_eq!(publisher.packet().await.ack(0x40).id, 1);
     publisher.send(Publish::new(5, "", "y").qos(1, 2).retain().with(topic_alias(7)).bytes()).await;
     assert_eq!(publisher.packet().await.ack(0x40).id, 2);
-    let mut late = Client::clean(broker.address, 5, "late").await;
+    site.crossed().await;
+    let mut late = Client::clean(site.far, 5, "late").await;
     late.subscribe(&[("kept/#", 0)]).await;
     late.expect(Publish::new(5, "kept/alias", "y").retain().bytes()).await;
 }

@@ -3,13 +3,19 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, PINGREQ, PINGRESP, Publish};
+use tombolo_tests::placement::Placement;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn after_disconnect_the_broker_closes_and_takes_nothing_more() {
-    let broker = Broker::anonymous().await;
+scenarios!(
+    after_disconnect_the_broker_closes_and_takes_nothing_more,
+    what_was_acknowledged_is_delivered_before_the_broker_stops,
+);
+
+async fn after_disconnect_the_broker_closes_and_takes_nothing_more(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut watcher = Client::subscriber(broker.address, level, "watcher", &[("after", 0)]).await;
-        let mut client = Client::clean(broker.address, level, "leaver").await;
+        let mut watcher = Client::subscriber(site.far, level, "watcher", &[("after", 0)]).await;
+        let mut client = Client::clean(site.near, level, "leaver").await;
         let bytes = [
             Publish::new(level, "after", "before").bytes(),
             packet::DISCONNECT.to_vec(),
@@ -23,7 +29,7 @@ async fn after_disconnect_the_broker_closes_and_takes_nothing_more() {
         watcher.expect_message("after", "marker").await;
         watcher.disconnect().await;
     }
-    broker.admin.metric_when(r#"tombolo_clients_closed_total{reason="disconnect"}"#, 4.0).await;
+    site.counted(r#"tombolo_clients_closed_total{reason="disconnect"}"#, 4.0).await;
 }
 
 #[tokio::test]
@@ -48,11 +54,10 @@ async fn a_stopping_broker_tells_its_clients_and_ends_with_0() {
     v4.closed().await;
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_is_delivered_before_the_broker_stops() {
-    let mut broker = Broker::anonymous().await;
-    let mut subscriber = Client::subscriber(broker.address, 4, "subscriber", &[("last", 0)]).await;
-    let mut publisher = Client::clean(broker.address, 4, "publisher").await;
+async fn what_was_acknowledged_is_delivered_before_the_broker_stops(placement: Placement) {
+    let mut site = placement.start().await;
+    let mut subscriber = Client::subscriber(site.far, 4, "subscriber", &[("last", 0)]).await;
+    let mut publisher = Client::clean(site.near, 4, "publisher").await;
     publisher
         .send(
             (0..100u16)
@@ -63,7 +68,9 @@ async fn what_was_acknowledged_is_delivered_before_the_broker_stops() {
     for i in 0..100u16 {
         publisher.expect(packet::puback(i + 1)).await;
     }
-    assert!(broker.child.terminate().await.success());
+    for node in &mut site.nodes {
+        assert!(node.child.terminate().await.success());
+    }
     assert_eq!(subscriber.rest().await.len(), 100);
 }
 

@@ -3,15 +3,22 @@
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn a_client_gets_no_more_than_its_receive_maximum_and_the_rest_when_it_acknowledges() {
-    let broker = Broker::anonymous().await;
+scenarios!(
+    a_client_gets_no_more_than_its_receive_maximum_and_the_rest_when_it_acknowledges,
+    a_message_of_qos_2_holds_its_place_until_pubcomp,
+    the_brokers_own_window_bounds_a_client_that_names_none,
+);
+
+async fn a_client_gets_no_more_than_its_receive_maximum_and_the_rest_when_it_acknowledges(placement: Placement) {
+    let site = placement.start().await;
     let connect = Connect::new(5, "narrow").with(property::receive_maximum(2));
-    let (mut client, _) = Client::connect(broker.address, &connect).await;
+    let (mut client, _) = Client::connect(site.far, &connect).await;
     client.subscribe(&[("narrow/#", 2)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     for i in 1..=6u16 {
         publisher.send(Publish::new(5, "narrow/1", [i as u8]).qos(1, i).bytes()).await;
         publisher.expect(packet::puback(i)).await;
@@ -19,6 +26,7 @@ async fn a_client_gets_no_more_than_its_receive_maximum_and_the_rest_when_it_ack
     let one = client.message().await;
     let two = client.message().await;
     // Nothing else comes [MQTT-3.3.4-9], but QoS 0 does.
+    site.crossed().await;
     client.ping().await;
     publisher.publish("narrow/0", "zero").await;
     client.expect_message("narrow/0", "zero").await;
@@ -32,13 +40,12 @@ async fn a_client_gets_no_more_than_its_receive_maximum_and_the_rest_when_it_ack
     client.ping().await;
 }
 
-#[tokio::test]
-async fn a_message_of_qos_2_holds_its_place_until_pubcomp() {
-    let broker = Broker::anonymous().await;
+async fn a_message_of_qos_2_holds_its_place_until_pubcomp(placement: Placement) {
+    let site = placement.start().await;
     let connect = Connect::new(5, "one").with(property::receive_maximum(1));
-    let (mut client, _) = Client::connect(broker.address, &connect).await;
+    let (mut client, _) = Client::connect(site.far, &connect).await;
     client.subscribe(&[("one", 2)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     for i in [1u16, 2] {
         publisher.send(Publish::new(5, "one", [i as u8]).qos(2, i).bytes()).await;
         publisher.expect(packet::pubrec(i)).await;
@@ -48,6 +55,7 @@ async fn a_message_of_qos_2_holds_its_place_until_pubcomp() {
     let first = client.message().await;
     client.send(packet::pubrec(first.id)).await;
     client.expect(packet::pubrel(first.id)).await;
+    site.crossed().await;
     client.ping().await;
     client.send(packet::pubcomp(first.id)).await;
     assert_eq!(client.message().await.payload, [2]);
@@ -86,20 +94,18 @@ async fn publishes_of_one_read_are_within_receive_maximum_when_they_are_acknowle
     }
 }
 
-#[tokio::test]
-async fn the_brokers_own_window_bounds_a_client_that_names_none() {
-    let mut config = broker::config("wire");
-    config.tuning.mqtt.max_inflight = 2;
-    let broker = Broker::start(config, &[]).await;
+async fn the_brokers_own_window_bounds_a_client_that_names_none(placement: Placement) {
+    let site = placement.with(|config| config.tuning.mqtt.max_inflight = 2).await;
     for level in [4, 5] {
-        let mut client = Client::subscriber(broker.address, level, "window", &[("window", 1)]).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut client = Client::subscriber(site.far, level, "window", &[("window", 1)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         for i in 1..=4u16 {
             publisher.send(Publish::new(level, "window", [i as u8]).qos(1, i).bytes()).await;
             publisher.expect(packet::puback(i)).await;
         }
         let one = client.message().await;
         client.message().await;
+        site.crossed().await;
         client.ping().await;
         client.send(packet::puback(one.id)).await;
         assert_eq!(client.message().await.payload, [3]);

@@ -1,34 +1,41 @@
 //! A client that never reads harms itself alone.
 
-use tombolo_broker_api::ByteSize;
-use tombolo_tests::broker::{self, Broker};
+use tombolo_broker_api::{ByteSize, Config};
+use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::placement::{Placement, Site};
+use tombolo_tests::scenarios;
+
+scenarios!(
+    qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else,
+    qos_1_waits_for_who_does_not_read_and_comes_complete_and_in_order,
+);
 
 /// Bytes of a payload: many of them fill what kernels buffer.
 const PAYLOAD: usize = 16 * 1024;
 /// Messages: 64 MiB in all.
 const MESSAGES: u16 = 4096;
 
-async fn bounded() -> Broker {
-    let mut config = broker::config("wire");
+fn bounded(config: &mut Config) {
     config.tuning.mqtt.max_output_bytes = ByteSize(1 << 20);
     config.tuning.mqtt.max_queued_bytes = ByteSize(8 << 20);
-    Broker::start(config, &[]).await
 }
 
-fn rss_mib(broker: &Broker) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap_or_default();
-    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+/// Memory of the node that has most.
+fn rss_mib(site: &Site) -> u64 {
+    let resident = |node: &Broker| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id())).unwrap_or_default();
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok())
+    };
+    site.nodes.iter().filter_map(resident).max().unwrap_or(0) / 1024
 }
 
-#[tokio::test]
-async fn qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else() {
-    let broker = bounded().await;
-    let mut deaf = Client::subscriber(broker.address, 4, "deaf", &[("flood", 0), ("end", 1)]).await;
-    let mut reader = Client::subscriber(broker.address, 4, "reader", &[("flood", 0)]).await;
-    let mut publisher = Client::clean(broker.address, 4, "publisher").await;
+async fn qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else(placement: Placement) {
+    let site = placement.with(bounded).await;
+    let mut deaf = Client::subscriber(site.far, 4, "deaf", &[("flood", 0), ("end", 1)]).await;
+    let mut reader = Client::subscriber(site.far, 4, "reader", &[("flood", 0)]).await;
+    let mut publisher = Client::clean(site.near, 4, "publisher").await;
     let payload = |i: u16| [&i.to_be_bytes()[..], &[0; PAYLOAD]].concat();
     // In steps, so that only the deaf one is slow.
     for step in (0..MESSAGES).step_by(16) {
@@ -39,8 +46,8 @@ async fn qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else() {
             assert_eq!(reader.message().await.payload[..2], i.to_be_bytes(), "nothing is lost for who reads");
         }
     }
-    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="output_full"}"#, 1.0).await;
-    assert!(rss_mib(&broker) < 100, "{} MiB for a client that is bounded to 1 MiB", rss_mib(&broker));
+    site.counted(r#"tombolo_messages_dropped_total{reason="output_full"}"#, 1.0).await;
+    assert!(rss_mib(&site) < 100, "{} MiB for a client that is bounded to 1 MiB", rss_mib(&site));
     // When it reads again it gets what was kept, in order, and what comes now.
     let first = deaf.message().await;
     assert_eq!(first.payload[..2], [0, 0]);
@@ -57,12 +64,11 @@ async fn qos_0_is_dropped_for_who_does_not_read_and_for_nobody_else() {
     }
 }
 
-#[tokio::test]
-async fn qos_1_waits_for_who_does_not_read_and_comes_complete_and_in_order() {
-    let broker = bounded().await;
-    let mut deaf = Client::subscriber(broker.address, 5, "deaf", &[("flood", 1)]).await;
-    let mut reader = Client::subscriber(broker.address, 5, "reader", &[("flood", 0)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn qos_1_waits_for_who_does_not_read_and_comes_complete_and_in_order(placement: Placement) {
+    let site = placement.with(bounded).await;
+    let mut deaf = Client::subscriber(site.far, 5, "deaf", &[("flood", 1)]).await;
+    let mut reader = Client::subscriber(site.far, 5, "reader", &[("flood", 0)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     // 6 MiB: above what sockets take, below what the queue may hold.
     for i in 0..384u16 {
         publisher
@@ -81,9 +87,9 @@ async fn qos_1_waits_for_who_does_not_read_and_comes_complete_and_in_order() {
 
 #[tokio::test]
 async fn a_publisher_that_never_reads_its_acknowledgements_harms_itself_alone() {
-    let broker = bounded().await;
-    let mut bystander = Client::subscriber(broker.address, 5, "bystander", &[("by", 0)]).await;
-    let mut deaf = Client::clean(broker.address, 5, "deaf").await;
+    let site = Placement::OneNode.with(bounded).await;
+    let mut bystander = Client::subscriber(site.near, 5, "bystander", &[("by", 0)]).await;
+    let mut deaf = Client::clean(site.near, 5, "deaf").await;
     // PUBACKs of 4 bytes for as long as the broker takes publishes, at most 32 MiB of them.
     let burst: Vec<u8> = (1..=1000u16).flat_map(|i| Publish::new(5, "x", "").qos(1, i).bytes()).collect();
     let pour = async {
@@ -95,14 +101,14 @@ async fn a_publisher_that_never_reads_its_acknowledgements_harms_itself_alone() 
     let _ = tokio::time::timeout(std::time::Duration::from_secs(3), pour).await;
     bystander.publish("by", "x").await;
     bystander.expect_message("by", "x").await;
-    assert!(rss_mib(&broker) < 100, "{} MiB", rss_mib(&broker));
+    assert!(rss_mib(&site) < 100, "{} MiB", rss_mib(&site));
 }
 
 #[tokio::test]
 async fn who_asks_without_end_and_reads_no_answer_is_not_read_any_more() {
-    let broker = bounded().await;
-    let mut bystander = Client::subscriber(broker.address, 5, "bystander", &[("by", 0)]).await;
-    let mut deaf = Client::clean(broker.address, 5, "deaf").await;
+    let site = Placement::OneNode.with(bounded).await;
+    let mut bystander = Client::subscriber(site.near, 5, "bystander", &[("by", 0)]).await;
+    let mut deaf = Client::clean(site.near, 5, "deaf").await;
     let burst = packet::PINGREQ.repeat(64 << 10);
     let mut poured = 0;
     // Until the broker takes nothing for a second: an answer for each of 96 MiB of questions would be 96 MiB.
@@ -116,7 +122,7 @@ async fn who_asks_without_end_and_reads_no_answer_is_not_read_any_more() {
     assert!(poured < 96 << 20, "the broker took all questions though no answer was read");
     bystander.publish("by", "x").await;
     bystander.expect_message("by", "x").await;
-    assert!(rss_mib(&broker) < 60, "{} MiB", rss_mib(&broker));
+    assert!(rss_mib(&site) < 60, "{} MiB", rss_mib(&site));
     // It goes on when it reads.
     for _ in 0..1 << 16 {
         deaf.expect(packet::PINGRESP).await;

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{Connect, Will};
+use tombolo_tests::placement::Placement;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn silence_for_one_and_a_half_times_the_keep_alive_ends_the_connection_with_the_will() {
-    let broker = Broker::anonymous().await;
-    let mut watcher = Client::subscriber(broker.address, 5, "watcher", &[("dead/#", 0)]).await;
+scenarios!(silence_for_one_and_a_half_times_the_keep_alive_ends_the_connection_with_the_will);
+
+async fn silence_for_one_and_a_half_times_the_keep_alive_ends_the_connection_with_the_will(placement: Placement) {
+    let site = placement.start().await;
+    let mut watcher = Client::subscriber(site.far, 5, "watcher", &[("dead/#", 0)]).await;
     let (mut v5, mut v4) = {
         let will = |topic: &str| Will { topic: topic.to_owned(), payload: b"x".to_vec(), ..Will::default() };
-        let v5 = Client::connect(broker.address, &Connect::new(5, "v5").keep_alive(1).will(will("dead/5"))).await.0;
-        let v4 = Client::connect(broker.address, &Connect::new(4, "v4").keep_alive(1).will(will("dead/4"))).await.0;
+        let v5 = Client::connect(site.near, &Connect::new(5, "v5").keep_alive(1).will(will("dead/5"))).await.0;
+        let v4 = Client::connect(site.near, &Connect::new(4, "v4").keep_alive(1).will(will("dead/4"))).await.0;
         (v5, v4)
     };
     let start = Instant::now();
@@ -25,7 +28,7 @@ async fn silence_for_one_and_a_half_times_the_keep_alive_ends_the_connection_wit
     let mut topics = [watcher.message().await.topic, watcher.message().await.topic];
     topics.sort_unstable();
     assert_eq!(topics, ["dead/4", "dead/5"]);
-    broker.admin.metric_when(r#"tombolo_clients_closed_total{reason="keep_alive"}"#, 2.0).await;
+    site.counted(r#"tombolo_clients_closed_total{reason="keep_alive"}"#, 2.0).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,11 @@ use tombolo_broker_api::ByteSize;
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
+
+scenarios!(a_message_above_the_clients_maximum_is_dropped_for_it_alone, a_message_of_a_megabyte_passes_at_each_qos);
 
 async fn small() -> Broker {
     let mut config = broker::config("wire");
@@ -51,14 +55,13 @@ async fn a_packet_too_large_is_refused_by_its_header_alone() {
     broker.admin.metric_when(r#"tombolo_connections_refused_total{reason="packet_too_large"}"#, 2.0).await;
 }
 
-#[tokio::test]
-async fn a_message_above_the_clients_maximum_is_dropped_for_it_alone() {
-    let broker = Broker::anonymous().await;
+async fn a_message_above_the_clients_maximum_is_dropped_for_it_alone(placement: Placement) {
+    let site = placement.start().await;
     let connect = Connect::new(5, "tiny").with(property::maximum_packet_size(60));
-    let (mut tiny, _) = Client::connect(broker.address, &connect).await;
+    let (mut tiny, _) = Client::connect(site.far, &connect).await;
     tiny.subscribe(&[("size", 1)]).await;
-    let mut other = Client::subscriber(broker.address, 5, "other", &[("size", 1)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut other = Client::subscriber(site.far, 5, "other", &[("size", 1)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     for (i, bytes) in [(1u16, 61), (2, 60)] {
         let bare = Publish::new(5, "size", "").qos(1, 1).bytes().len();
         publisher.send(Publish::new(5, "size", vec![b'x'; bytes - bare]).qos(1, i).bytes()).await;
@@ -71,7 +74,7 @@ async fn a_message_above_the_clients_maximum_is_dropped_for_it_alone() {
     tiny.ping().await;
     assert_eq!(other.packet().await.0.len(), 61);
     assert_eq!(other.packet().await.0.len(), 60);
-    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="packet_too_large"}"#, 1.0).await;
+    site.counted(r#"tombolo_messages_dropped_total{reason="packet_too_large"}"#, 1.0).await;
 }
 
 #[tokio::test]
@@ -146,13 +149,12 @@ async fn a_connection_beyond_max_connections_is_closed_and_the_others_stay() {
     Client::clean(broker.address, 5, "next").await.ping().await;
 }
 
-#[tokio::test]
-async fn a_message_of_a_megabyte_passes_at_each_qos() {
-    let broker = Broker::anonymous().await;
+async fn a_message_of_a_megabyte_passes_at_each_qos(placement: Placement) {
+    let site = placement.start().await;
     let payload: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
     for (from, to) in [(4, 5), (5, 4), (5, 5)] {
-        let mut subscriber = Client::subscriber(broker.address, to, "subscriber", &[("mega", 2)]).await;
-        let mut publisher = Client::clean(broker.address, from, "publisher").await;
+        let mut subscriber = Client::subscriber(site.far, to, "subscriber", &[("mega", 2)]).await;
+        let mut publisher = Client::clean(site.near, from, "publisher").await;
         for qos in 0..=2u8 {
             publisher.send(Publish::new(from, "mega", &payload).qos(qos, 1).bytes()).await;
             let got = subscriber.message().await;

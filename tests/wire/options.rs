@@ -3,28 +3,41 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn no_local_keeps_a_clients_own_messages_away() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::clean(broker.address, 5, "loner").await;
+scenarios!(
+    no_local_keeps_a_clients_own_messages_away,
+    one_subscription_with_no_local_does_not_silence_another,
+    a_message_bears_the_identifiers_of_all_subscriptions_that_match,
+    an_identifier_is_replaced_and_taken_away_with_its_subscription,
+    a_session_keeps_the_options_and_identifiers_of_its_subscriptions,
+);
+
+async fn no_local_keeps_a_clients_own_messages_away(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::clean(site.far, 5, "loner").await;
     client.subscribe(&[("loner", 0x04)]).await;
+    // It has the other node want the topic, so that what is the client's own goes there, and must not come back.
+    let mut other = Client::subscriber(site.near, 5, "other", &[("loner", 0)]).await;
     client.publish("loner", "own").await;
-    let mut other = Client::clean(broker.address, 5, "other").await;
+    other.expect_message("loner", "own").await;
     client.ping().await;
     other.publish("loner", "others").await;
     // [MQTT-3.8.3-3]
     client.expect_message("loner", "others").await;
+    other.expect_message("loner", "others").await;
 }
 
-#[tokio::test]
-async fn one_subscription_with_no_local_does_not_silence_another() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::clean(broker.address, 5, "both").await;
+async fn one_subscription_with_no_local_does_not_silence_another(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::clean(site.far, 5, "both").await;
     client.subscribe(&[("both/x", 0x04), ("both/+", 0)]).await;
+    let mut other = Client::subscriber(site.near, 5, "other", &[("both/#", 0)]).await;
     client.publish("both/x", "own").await;
     client.expect_message("both/x", "own").await;
+    other.expect_message("both/x", "own").await;
     client.ping().await;
 }
 
@@ -52,15 +65,14 @@ async fn reserved_options_qos_3_and_retain_handling_3_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_message_bears_the_identifiers_of_all_subscriptions_that_match() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::clean(broker.address, 5, "ids").await;
+async fn a_message_bears_the_identifiers_of_all_subscriptions_that_match(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::clean(site.far, 5, "ids").await;
     for (id, filter) in [(1, "id/#"), (268_435_455, "id/+"), (128, "id/x"), (9, "other")] {
         client.send(packet::subscribe_with(5, 1, &property::subscription_id(id), &[(filter, 0)])).await;
         client.expect(packet::suback(5, 1, &[0])).await;
     }
-    client.publish("id/x", "x").await;
+    Client::clean(site.near, 5, "publisher").await.publish("id/x", "x").await;
     let got = client.message().await;
     let mut ids: Vec<Vec<u8>> = got.properties.0.iter().filter(|p| p.0 == 0x0b).map(|p| p.1.clone()).collect();
     ids.sort_unstable();
@@ -69,16 +81,16 @@ async fn a_message_bears_the_identifiers_of_all_subscriptions_that_match() {
     client.ping().await;
 }
 
-#[tokio::test]
-async fn an_identifier_is_replaced_and_taken_away_with_its_subscription() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::clean(broker.address, 5, "change").await;
+async fn an_identifier_is_replaced_and_taken_away_with_its_subscription(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::clean(site.far, 5, "change").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     for (content, wanted) in
         [(property::subscription_id(5), Some(5)), (property::subscription_id(6), Some(6)), (Vec::new(), None)]
     {
         client.send(packet::subscribe_with(5, 1, &content, &[("change", 0)])).await;
         client.expect(packet::suback(5, 1, &[0])).await;
-        client.publish("change", "x").await;
+        publisher.publish("change", "x").await;
         assert_eq!(client.message().await.properties.number(0x0b), wanted);
     }
 }
@@ -108,15 +120,14 @@ async fn a_subscribe_without_a_filter_is_a_protocol_error() {
     }
 }
 
-#[tokio::test]
-async fn a_session_keeps_the_options_and_identifiers_of_its_subscriptions() {
-    let broker = Broker::anonymous().await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "keeper").await;
+async fn a_session_keeps_the_options_and_identifiers_of_its_subscriptions(placement: Placement) {
+    let site = placement.start().await;
+    let (mut client, _) = Client::persistent(site.far, 5, "keeper").await;
     client.send(packet::subscribe_with(5, 1, &property::subscription_id(77), &[("keep", 0x0d)])).await;
     client.expect(packet::suback(5, 1, &[1])).await;
     client.disconnect().await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "keeper").await;
-    let mut other = Client::clean(broker.address, 5, "other").await;
+    let (mut client, _) = Client::persistent(site.far, 5, "keeper").await;
+    let mut other = Client::clean(site.near, 5, "other").await;
     client.publish("keep", "own").await;
     client.ping().await;
     other.send(Publish::new(5, "keep", "x").qos(1, 1).retain().bytes()).await;

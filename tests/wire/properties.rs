@@ -3,7 +3,15 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
+
+scenarios!(
+    all_properties_reach_a_receiver_of_5_unchanged_and_in_order,
+    a_receiver_of_3_1_1_gets_the_message_without_properties,
+    properties_survive_the_wait_in_a_session,
+);
 
 fn all() -> Vec<u8> {
     [
@@ -19,11 +27,10 @@ fn all() -> Vec<u8> {
     .concat()
 }
 
-#[tokio::test]
-async fn all_properties_reach_a_receiver_of_5_unchanged_and_in_order() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::subscriber(broker.address, 5, "client", &[("props/#", 1)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn all_properties_reach_a_receiver_of_5_unchanged_and_in_order(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::subscriber(site.far, 5, "client", &[("props/#", 1)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "props/0", "x").with(all()).bytes()).await;
     // [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
     client.expect(Publish::new(5, "props/0", "x").with(all()).bytes()).await;
@@ -31,25 +38,23 @@ async fn all_properties_reach_a_receiver_of_5_unchanged_and_in_order() {
     client.expect(Publish::new(5, "props/1", "x").qos(1, 1).with(all()).bytes()).await;
 }
 
-#[tokio::test]
-async fn a_receiver_of_3_1_1_gets_the_message_without_properties() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::subscriber(broker.address, 4, "client", &[("props/#", 1)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn a_receiver_of_3_1_1_gets_the_message_without_properties(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::subscriber(site.far, 4, "client", &[("props/#", 1)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "props/1", "x").qos(1, 77).with(all()).bytes()).await;
     client.expect(Publish::new(4, "props/1", "x").qos(1, 1).bytes()).await;
 }
 
-#[tokio::test]
-async fn properties_survive_the_wait_in_a_session() {
-    let broker = Broker::anonymous().await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "away").await;
+async fn properties_survive_the_wait_in_a_session(placement: Placement) {
+    let site = placement.start().await;
+    let (mut client, _) = Client::persistent(site.far, 5, "away").await;
     client.subscribe(&[("props", 1)]).await;
     client.disconnect().await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "props", "x").qos(1, 1).with(all()).bytes()).await;
     publisher.expect(packet::puback(1)).await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "away").await;
+    let (mut client, _) = Client::persistent(site.far, 5, "away").await;
     client.expect(Publish::new(5, "props", "x").qos(1, 1).with(all()).bytes()).await;
 }
 

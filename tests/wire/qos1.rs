@@ -3,15 +3,25 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::placement::Placement;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn the_qos_of_a_delivery_is_the_lower_of_publish_and_subscription() {
-    let broker = Broker::anonymous().await;
+scenarios!(
+    the_qos_of_a_delivery_is_the_lower_of_publish_and_subscription,
+    a_publish_is_byte_for_byte_what_was_published,
+    an_empty_payload_is_a_message,
+    what_was_not_acknowledged_comes_again_with_dup_in_the_first_order,
+    the_dup_flag_of_a_publisher_is_not_passed_on,
+    messages_of_one_publisher_keep_their_order_at_each_qos,
+);
+
+async fn the_qos_of_a_delivery_is_the_lower_of_publish_and_subscription(placement: Placement) {
+    let site = placement.start().await;
     for (from, to) in [(4, 4), (4, 5), (5, 4), (5, 5)] {
         for granted in 0..=2u8 {
             let topic = format!("low/{from}{to}{granted}");
-            let mut subscriber = Client::subscriber(broker.address, to, "subscriber", &[(&topic, granted)]).await;
-            let mut publisher = Client::clean(broker.address, from, "publisher").await;
+            let mut subscriber = Client::subscriber(site.far, to, "subscriber", &[(&topic, granted)]).await;
+            let mut publisher = Client::clean(site.near, from, "publisher").await;
             for qos in 0..=2u8 {
                 publisher.send(Publish::new(from, &topic, [qos]).qos(qos, 7).bytes()).await;
                 match qos {
@@ -41,12 +51,11 @@ async fn the_qos_of_a_delivery_is_the_lower_of_publish_and_subscription() {
     }
 }
 
-#[tokio::test]
-async fn a_publish_is_byte_for_byte_what_was_published() {
-    let broker = Broker::anonymous().await;
-    let mut v4 = Client::subscriber(broker.address, 4, "v4", &[("b/+", 1)]).await;
-    let mut v5 = Client::subscriber(broker.address, 5, "v5", &[("b/+", 1)]).await;
-    let mut publisher = Client::clean(broker.address, 4, "publisher").await;
+async fn a_publish_is_byte_for_byte_what_was_published(placement: Placement) {
+    let site = placement.start().await;
+    let mut v4 = Client::subscriber(site.far, 4, "v4", &[("b/+", 1)]).await;
+    let mut v5 = Client::subscriber(site.far, 5, "v5", &[("b/+", 1)]).await;
+    let mut publisher = Client::clean(site.near, 4, "publisher").await;
     publisher.send_hex("30 06 0003 622f31 78").await;
     v4.expect_hex("30 06 0003 622f31 78").await;
     v5.expect_hex("30 07 0003 622f31 00 78").await;
@@ -61,14 +70,14 @@ async fn a_publish_is_byte_for_byte_what_was_published() {
     v5.ping().await;
 }
 
-#[tokio::test]
-async fn an_empty_payload_is_a_message() {
-    let broker = Broker::anonymous().await;
+async fn an_empty_payload_is_a_message(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut client = Client::subscriber(broker.address, level, "empty", &[("empty", 0)]).await;
-        client.publish("empty", "").await;
-        client.expect_message("empty", "").await;
-        client.disconnect().await;
+        let mut subscriber = Client::subscriber(site.far, level, "subscriber", &[("empty", 0)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
+        publisher.publish("empty", "").await;
+        subscriber.expect_message("empty", "").await;
+        subscriber.disconnect().await;
     }
 }
 
@@ -86,14 +95,13 @@ async fn nobody_subscribed_and_the_publish_is_acknowledged_all_the_same() {
     broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="no_subscription"}"#, 2.0).await;
 }
 
-#[tokio::test]
-async fn what_was_not_acknowledged_comes_again_with_dup_in_the_first_order() {
-    let broker = Broker::anonymous().await;
+async fn what_was_not_acknowledged_comes_again_with_dup_in_the_first_order(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
         let (id, topic) = (format!("again-{level}"), format!("again/{level}"));
-        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        let (mut client, _) = Client::persistent(site.far, level, &id).await;
         client.subscribe(&[(&topic, 1)]).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         for i in 1..=5u16 {
             publisher.send(Publish::new(level, &topic, [i as u8]).qos(1, i).bytes()).await;
             publisher.expect(packet::puback(i)).await;
@@ -108,8 +116,8 @@ async fn what_was_not_acknowledged_comes_again_with_dup_in_the_first_order() {
         client.send(packet::puback(ids[1])).await;
         client.ping().await;
         drop(client);
-        broker.admin.status_when("the connection is gone", |s| s.connections == 1).await;
-        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        site.connections(1).await;
+        let (mut client, _) = Client::persistent(site.far, level, &id).await;
         for i in [0, 2, 3, 4] {
             client.expect(Publish::new(level, &topic, [i as u8 + 1]).qos(1, ids[i]).dup().bytes()).await;
             client.send(packet::puback(ids[i])).await;
@@ -120,24 +128,16 @@ async fn what_was_not_acknowledged_comes_again_with_dup_in_the_first_order() {
     }
 }
 
-#[tokio::test]
-async fn the_dup_flag_of_a_publisher_is_not_passed_on() {
-    let broker = Broker::anonymous().await;
+async fn the_dup_flag_of_a_publisher_is_not_passed_on(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut client = Client::subscriber(broker.address, level, "dup", &[("dup", 1)]).await;
-        client.send(Publish::new(level, "dup", "x").qos(1, 1).dup().bytes()).await;
-        let (mut puback, mut message) = (false, None);
-        for _ in 0..2 {
-            let packet = client.packet().await;
-            match packet.kind() {
-                0x40 => puback = true,
-                _ => message = Some(packet.message(level)),
-            }
-        }
+        let mut subscriber = Client::subscriber(site.far, level, "subscriber", &[("dup", 1)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
+        publisher.send(Publish::new(level, "dup", "x").qos(1, 1).dup().bytes()).await;
+        publisher.expect(packet::puback(1)).await;
         // [MQTT-3.3.1-3]
-        assert_eq!(message.map(|m| m.flags), Some(0x02));
-        assert!(puback);
-        client.disconnect().await;
+        assert_eq!(subscriber.message().await.flags, 0x02);
+        subscriber.disconnect().await;
     }
 }
 
@@ -154,11 +154,10 @@ async fn acknowledgements_of_nothing_are_borne() {
     }
 }
 
-#[tokio::test]
-async fn messages_of_one_publisher_keep_their_order_at_each_qos() {
-    let broker = Broker::anonymous().await;
-    let mut subscriber = Client::subscriber(broker.address, 5, "order", &[("order", 1)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn messages_of_one_publisher_keep_their_order_at_each_qos(placement: Placement) {
+    let site = placement.start().await;
+    let mut subscriber = Client::subscriber(site.far, 5, "order", &[("order", 1)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     let mut all = Vec::new();
     for i in 0..500u16 {
         all.extend(Publish::new(5, "order", i.to_be_bytes()).qos(1, i + 1).bytes());

@@ -3,13 +3,24 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::placement::Placement;
+use tombolo_tests::scenarios;
 
-#[tokio::test]
-async fn a_repeated_publish_is_acknowledged_and_not_delivered_again() {
-    let broker = Broker::anonymous().await;
+scenarios!(
+    a_repeated_publish_is_acknowledged_and_not_delivered_again,
+    a_publish_repeated_after_a_reconnect_is_still_known,
+    an_outbound_message_goes_on_where_it_was_after_a_reconnect,
+    a_repeated_pubrec_is_answered_with_pubrel_again,
+    a_pubrec_with_an_error_ends_the_message,
+    many_messages_of_qos_2_arrive_once_and_in_order,
+    an_id_that_was_refused_is_free_for_another_message,
+);
+
+async fn a_repeated_publish_is_acknowledged_and_not_delivered_again(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut subscriber = Client::subscriber(broker.address, level, "subscriber", &[("once", 0)]).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut subscriber = Client::subscriber(site.far, level, "subscriber", &[("once", 0)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         let publish = Publish::new(level, "once", "x").qos(2, 5);
         publisher.send(publish.bytes()).await;
         publisher.expect(packet::pubrec(5)).await;
@@ -30,22 +41,23 @@ async fn a_repeated_publish_is_acknowledged_and_not_delivered_again() {
     }
 }
 
-#[tokio::test]
-async fn a_publish_repeated_after_a_reconnect_is_still_known() {
-    let broker = Broker::anonymous().await;
+async fn a_publish_repeated_after_a_reconnect_is_still_known(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut subscriber = Client::subscriber(broker.address, level, "subscriber", &[("known", 0)]).await;
-        let (mut publisher, _) = Client::persistent(broker.address, level, &format!("publisher-{level}")).await;
+        let mut subscriber = Client::subscriber(site.far, level, "subscriber", &[("known", 0)]).await;
+        let (mut publisher, _) = Client::persistent(site.near, level, &format!("publisher-{level}")).await;
         publisher.send(Publish::new(level, "known", "x").qos(2, 5).bytes()).await;
         publisher.expect(packet::pubrec(5)).await;
         drop(publisher);
-        let (mut publisher, present) = Client::persistent(broker.address, level, &format!("publisher-{level}")).await;
+        let (mut publisher, present) = Client::persistent(site.near, level, &format!("publisher-{level}")).await;
         assert!(present);
         publisher.send(Publish::new(level, "known", "x").qos(2, 5).dup().bytes()).await;
         publisher.expect(packet::pubrec(5)).await;
         publisher.send(packet::pubrel(5)).await;
         publisher.expect(packet::pubcomp(5)).await;
-        publisher.publish("known", "marker").await;
+        // Of a QoS whose order with the first holds between nodes, too.
+        publisher.send(Publish::new(level, "known", "marker").qos(1, 6).bytes()).await;
+        publisher.expect(packet::puback(6)).await;
         subscriber.expect_message("known", "x").await;
         subscriber.expect_message("known", "marker").await;
         subscriber.disconnect().await;
@@ -65,14 +77,13 @@ async fn a_pubrel_of_an_unknown_id_is_answered() {
     assert_eq!((ack.id, ack.reason), (9, 0x92));
 }
 
-#[tokio::test]
-async fn an_outbound_message_goes_on_where_it_was_after_a_reconnect() {
-    let broker = Broker::anonymous().await;
+async fn an_outbound_message_goes_on_where_it_was_after_a_reconnect(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
         let (id, topic) = (format!("steps-{level}"), format!("steps/{level}"));
-        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        let (mut client, _) = Client::persistent(site.far, level, &id).await;
         client.subscribe(&[(&topic, 2)]).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         for i in [1u16, 2] {
             publisher.send(Publish::new(level, &topic, [i as u8]).qos(1, i).bytes()).await;
             publisher.expect(packet::puback(i)).await;
@@ -90,8 +101,8 @@ async fn an_outbound_message_goes_on_where_it_was_after_a_reconnect() {
         client.send([packet::puback(got[0].id), packet::puback(got[2].id), packet::pubrec(first.id)].concat()).await;
         client.expect(packet::pubrel(first.id)).await;
         drop(client);
-        broker.admin.status_when("the connection is gone", |s| s.connections == 1).await;
-        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        site.connections(1).await;
+        let (mut client, _) = Client::persistent(site.far, level, &id).await;
         // PUBREL again without the message; the other with DUP [MQTT-4.4.0-1].
         client.expect(packet::pubrel(first.id)).await;
         client.expect(Publish::new(level, &topic, [12]).qos(2, second.id).dup().bytes()).await;
@@ -105,12 +116,11 @@ async fn an_outbound_message_goes_on_where_it_was_after_a_reconnect() {
     }
 }
 
-#[tokio::test]
-async fn a_repeated_pubrec_is_answered_with_pubrel_again() {
-    let broker = Broker::anonymous().await;
+async fn a_repeated_pubrec_is_answered_with_pubrel_again(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut client = Client::subscriber(broker.address, level, "rec", &[("rec", 2)]).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut client = Client::subscriber(site.far, level, "rec", &[("rec", 2)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         publisher.send(Publish::new(level, "rec", "x").qos(2, 1).bytes()).await;
         let got = client.message().await;
         client.send(packet::pubrec(got.id)).await;
@@ -123,11 +133,10 @@ async fn a_repeated_pubrec_is_answered_with_pubrel_again() {
     }
 }
 
-#[tokio::test]
-async fn a_pubrec_with_an_error_ends_the_message() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::subscriber(broker.address, 5, "no", &[("no", 2)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn a_pubrec_with_an_error_ends_the_message(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::subscriber(site.far, 5, "no", &[("no", 2)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "no", "x").qos(2, 1).bytes()).await;
     let got = client.message().await;
     // Quota exceeded: the id is free and no PUBREL follows [MQTT-4.3.3-3].
@@ -135,11 +144,10 @@ async fn a_pubrec_with_an_error_ends_the_message() {
     client.ping().await;
 }
 
-#[tokio::test]
-async fn many_messages_of_qos_2_arrive_once_and_in_order() {
-    let broker = Broker::anonymous().await;
-    let mut subscriber = Client::subscriber(broker.address, 5, "many", &[("many", 2)]).await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+async fn many_messages_of_qos_2_arrive_once_and_in_order(placement: Placement) {
+    let site = placement.start().await;
+    let mut subscriber = Client::subscriber(site.far, 5, "many", &[("many", 2)]).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     let all: Vec<u8> =
         (0..200u16).flat_map(|i| Publish::new(5, "many", i.to_be_bytes()).qos(2, i + 1).bytes()).collect();
     publisher.send(all).await;
@@ -157,11 +165,10 @@ async fn many_messages_of_qos_2_arrive_once_and_in_order() {
     }
 }
 
-#[tokio::test]
-async fn an_id_that_was_refused_is_free_for_another_message() {
-    let broker = Broker::anonymous().await;
-    let mut subscriber = Client::subscriber(broker.address, 5, "subscriber", &[("open", 0)]).await;
-    let (mut publisher, _) = Client::persistent(broker.address, 5, "publisher").await;
+async fn an_id_that_was_refused_is_free_for_another_message(placement: Placement) {
+    let site = placement.start().await;
+    let mut subscriber = Client::subscriber(site.far, 5, "subscriber", &[("open", 0)]).await;
+    let (mut publisher, _) = Client::persistent(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "$LINK/v1/x", "x").qos(2, 5).bytes()).await;
     let refused = publisher.packet().await.ack(0x50);
     assert_eq!((refused.id, refused.reason), (5, 0x87));
@@ -174,7 +181,7 @@ async fn an_id_that_was_refused_is_free_for_another_message() {
     // The same where the refusal ends the connection, and the session goes on.
     publisher.send(Publish::new(5, "bad/+/name", "x").qos(2, 6).bytes()).await;
     publisher.disconnected(0x90).await;
-    let (mut publisher, present) = Client::persistent(broker.address, 5, "publisher").await;
+    let (mut publisher, present) = Client::persistent(site.near, 5, "publisher").await;
     assert!(present);
     publisher.send(Publish::new(5, "open", "two").qos(2, 6).bytes()).await;
     publisher.expect(packet::pubrec(6)).await;

@@ -1,27 +1,43 @@
 //! Retained messages, with Retain Handling and Retain As Published.
 
-use tombolo_tests::broker::{self, Broker};
+use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, PINGREQ, Publish};
+use tombolo_tests::placement::{Placement, Site};
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
 
-/// Publishes with RETAIN at QoS 1 and awaits the acknowledgement.
-async fn retain(broker: &Broker, topic: &str, payload: &str) {
-    let mut publisher = Client::clean(broker.address, 5, "retainer").await;
+scenarios!(
+    a_subscriber_gets_what_was_retained_with_retain_set,
+    a_retained_message_is_sent_at_the_lower_qos,
+    a_message_that_is_only_passed_on_has_no_retain_flag,
+    retain_as_published_keeps_the_flag,
+    an_empty_payload_deletes_and_is_passed_on,
+    retain_handling_decides_whether_a_subscribe_sends,
+    a_subscription_of_3_1_1_repeated_sends_again,
+    retained_messages_keep_their_properties_and_get_the_subscription_identifier,
+    a_retained_message_expires,
+    a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar,
+    beyond_the_bound_a_message_is_delivered_and_not_retained,
+);
+
+/// Publishes with RETAIN at QoS 1, and awaits the acknowledgement and that every node has it.
+async fn retain(site: &Site, topic: &str, payload: &str) {
+    let mut publisher = Client::clean(site.near, 5, "retainer").await;
     publisher.send(Publish::new(5, topic, payload).qos(1, 1).retain().bytes()).await;
     let ack = publisher.packet().await.ack(0x40);
     assert!(ack.id == 1 && ack.reason < 0x80, "{topic}: {ack:x?}");
     publisher.disconnect().await;
+    site.crossed().await;
 }
 
-#[tokio::test]
-async fn a_subscriber_gets_what_was_retained_with_retain_set() {
-    let broker = Broker::anonymous().await;
-    retain(&broker, "kept/a", "one").await;
-    retain(&broker, "kept/a", "two").await;
-    retain(&broker, "other/a", "no").await;
+async fn a_subscriber_gets_what_was_retained_with_retain_set(placement: Placement) {
+    let site = placement.start().await;
+    retain(&site, "kept/a", "one").await;
+    retain(&site, "kept/a", "two").await;
+    retain(&site, "other/a", "no").await;
     for level in [4, 5] {
-        let mut client = Client::clean(broker.address, level, "late").await;
+        let mut client = Client::clean(site.far, level, "late").await;
         client.send(packet::subscribe(level, 1, &[("kept/+", 0)])).await;
         client.expect(packet::suback(level, 1, &[0])).await;
         // The last one only [MQTT-3.3.1-5] [MQTT-3.3.1-6].
@@ -31,13 +47,12 @@ async fn a_subscriber_gets_what_was_retained_with_retain_set() {
     }
 }
 
-#[tokio::test]
-async fn a_retained_message_is_sent_at_the_lower_qos() {
-    let broker = Broker::anonymous().await;
-    retain(&broker, "low", "x").await;
+async fn a_retained_message_is_sent_at_the_lower_qos(placement: Placement) {
+    let site = placement.start().await;
+    retain(&site, "low", "x").await;
     for level in [4, 5] {
         for granted in 0..=2u8 {
-            let mut client = Client::clean(broker.address, level, "late").await;
+            let mut client = Client::clean(site.far, level, "late").await;
             client.subscribe(&[("low", granted)]).await;
             let got = client.message().await;
             assert_eq!(got.flags, granted.min(1) << 1 | 1, "level {level}, granted {granted}");
@@ -46,52 +61,50 @@ async fn a_retained_message_is_sent_at_the_lower_qos() {
     }
 }
 
-#[tokio::test]
-async fn a_message_that_is_only_passed_on_has_no_retain_flag() {
-    let broker = Broker::anonymous().await;
+async fn a_message_that_is_only_passed_on_has_no_retain_flag(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
         let topic = format!("live/{level}");
-        let mut client = Client::subscriber(broker.address, level, "early", &[(&topic, 0)]).await;
-        client.send(Publish::new(level, &topic, "x").retain().bytes()).await;
+        let mut client = Client::subscriber(site.far, level, "early", &[(&topic, 0)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
+        publisher.send(Publish::new(level, &topic, "x").retain().bytes()).await;
         // [MQTT-3.3.1-9]
         client.expect_message(&topic, "x").await;
         client.disconnect().await;
     }
 }
 
-#[tokio::test]
-async fn retain_as_published_keeps_the_flag() {
-    let broker = Broker::anonymous().await;
-    let mut client = Client::clean(broker.address, 5, "as-published").await;
+async fn retain_as_published_keeps_the_flag(placement: Placement) {
+    let site = placement.start().await;
+    let mut client = Client::clean(site.far, 5, "as-published").await;
     client.subscribe(&[("live", 0x08)]).await;
-    client.send(Publish::new(5, "live", "x").retain().bytes()).await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
+    publisher.send(Publish::new(5, "live", "x").retain().bytes()).await;
     client.expect(Publish::new(5, "live", "x").retain().bytes()).await;
-    client.send(Publish::new(5, "live", "y").bytes()).await;
+    publisher.send(Publish::new(5, "live", "y").bytes()).await;
     client.expect(Publish::new(5, "live", "y").bytes()).await;
 }
 
-#[tokio::test]
-async fn an_empty_payload_deletes_and_is_passed_on() {
-    let broker = Broker::anonymous().await;
-    retain(&broker, "gone", "x").await;
-    let mut client = Client::clean(broker.address, 4, "watcher").await;
+async fn an_empty_payload_deletes_and_is_passed_on(placement: Placement) {
+    let site = placement.start().await;
+    retain(&site, "gone", "x").await;
+    let mut client = Client::clean(site.far, 4, "watcher").await;
     client.subscribe(&[("gone", 0)]).await;
     client.expect(Publish::new(4, "gone", "x").retain().bytes()).await;
-    retain(&broker, "gone", "").await;
+    retain(&site, "gone", "").await;
     // To who is subscribed it is an ordinary message [MQTT-3.3.1-6].
     client.expect_message("gone", "").await;
-    let mut late = Client::clean(broker.address, 4, "late").await;
+    let mut late = Client::clean(site.far, 4, "late").await;
     late.subscribe(&[("gone", 0)]).await;
     late.ping().await;
-    broker.admin.status_when("nothing is retained", |s| s.retained == 0).await;
+    site.retains(0).await;
 }
 
-#[tokio::test]
-async fn retain_handling_decides_whether_a_subscribe_sends() {
-    let broker = Broker::anonymous().await;
-    retain(&broker, "handled", "x").await;
+async fn retain_handling_decides_whether_a_subscribe_sends(placement: Placement) {
+    let site = placement.start().await;
+    retain(&site, "handled", "x").await;
     let sent = Publish::new(5, "handled", "x").retain().bytes();
-    let mut client = Client::clean(broker.address, 5, "handling").await;
+    let mut client = Client::clean(site.far, 5, "handling").await;
     // 2: never [MQTT-3.3.1-11]. 1: only when new, and it is not. 0: always.
     client.subscribe(&[("handled", 0x20)]).await;
     client.ping().await;
@@ -109,11 +122,10 @@ async fn retain_handling_decides_whether_a_subscribe_sends() {
     client.ping().await;
 }
 
-#[tokio::test]
-async fn a_subscription_of_3_1_1_repeated_sends_again() {
-    let broker = Broker::anonymous().await;
-    retain(&broker, "again", "x").await;
-    let mut client = Client::clean(broker.address, 4, "again").await;
+async fn a_subscription_of_3_1_1_repeated_sends_again(placement: Placement) {
+    let site = placement.start().await;
+    retain(&site, "again", "x").await;
+    let mut client = Client::clean(site.far, 4, "again").await;
     for _ in 0..2 {
         client.subscribe(&[("again", 0)]).await;
         client.expect(Publish::new(4, "again", "x").retain().bytes()).await;
@@ -121,14 +133,13 @@ async fn a_subscription_of_3_1_1_repeated_sends_again() {
     client.ping().await;
 }
 
-#[tokio::test]
-async fn retained_messages_keep_their_properties_and_get_the_subscription_identifier() {
-    let broker = Broker::anonymous().await;
+async fn retained_messages_keep_their_properties_and_get_the_subscription_identifier(placement: Placement) {
+    let site = placement.start().await;
     let content = [property::content_type("t"), property::user("k", "v")].concat();
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     publisher.send(Publish::new(5, "full", "x").retain().with(&content).bytes()).await;
-    publisher.ping().await;
-    let mut client = Client::clean(broker.address, 5, "late").await;
+    site.retains(1).await;
+    let mut client = Client::clean(site.far, 5, "late").await;
     client.send(packet::subscribe_with(5, 1, &property::subscription_id(200), &[("full", 0)])).await;
     client.expect(packet::suback(5, 1, &[0])).await;
     let got = client.message().await;
@@ -136,16 +147,18 @@ async fn retained_messages_keep_their_properties_and_get_the_subscription_identi
     assert_eq!(got.properties.get(0x26), Some(&[0, 1, b'k', 0, 1, b'v'][..]));
 }
 
-#[tokio::test]
-async fn a_retained_message_expires() {
-    let broker = Broker::anonymous().await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
-    publisher.send(Publish::new(5, "brief", "x").retain().with(property::message_expiry(1)).bytes()).await;
-    publisher.send(Publish::new(5, "long", "y").retain().with(property::message_expiry(1000)).bytes()).await;
-    publisher.ping().await;
+async fn a_retained_message_expires(placement: Placement) {
+    let site = placement.start().await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
+    for (id, topic, seconds) in [(1, "brief", 1), (2, "long", 1000)] {
+        let publish = Publish::new(5, topic, "x").qos(1, id).retain().with(property::message_expiry(seconds));
+        publisher.send(publish.bytes()).await;
+        assert_eq!(publisher.packet().await.ack(0x40).id, id);
+    }
+    site.crossed().await;
     // Its second passes; nothing but time can be awaited here.
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
-    let mut client = Client::clean(broker.address, 5, "late").await;
+    let mut client = Client::clean(site.far, 5, "late").await;
     client.subscribe(&[("brief", 0), ("long", 0)]).await;
     let got = client.message().await;
     assert_eq!(got.topic, "long");
@@ -154,16 +167,15 @@ async fn a_retained_message_expires() {
     client.ping().await;
 }
 
-#[tokio::test]
-async fn a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar() {
-    let broker = Broker::anonymous().await;
+async fn a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar(placement: Placement) {
+    let site = placement.start().await;
     for topic in ["a", "a/b", "a/b/c", "x/b", "$own/b"] {
-        retain(&broker, topic, topic).await;
+        retain(&site, topic, topic).await;
     }
     for (filter, wanted) in
         [("#", &["a", "a/b", "a/b/c", "x/b"][..]), ("+/b", &["a/b", "x/b"]), ("a/#", &["a", "a/b", "a/b/c"])]
     {
-        let mut client = Client::clean(broker.address, 5, "finder").await;
+        let mut client = Client::clean(site.far, 5, "finder").await;
         client.subscribe(&[(filter, 0)]).await;
         let mut got = Vec::new();
         for _ in wanted {
@@ -176,20 +188,17 @@ async fn a_wildcard_finds_all_that_is_retained_but_not_below_a_dollar() {
     }
 }
 
-#[tokio::test]
-async fn beyond_the_bound_a_message_is_delivered_and_not_retained() {
-    let mut config = broker::config("wire");
-    config.tuning.mqtt.max_retained_messages = 1;
-    let broker = Broker::start(config, &[]).await;
-    let mut client = Client::subscriber(broker.address, 5, "watcher", &[("#", 0)]).await;
-    retain(&broker, "first", "x").await;
-    retain(&broker, "second", "x").await;
+async fn beyond_the_bound_a_message_is_delivered_and_not_retained(placement: Placement) {
+    let site = placement.with(|config| config.tuning.mqtt.max_retained_messages = 1).await;
+    let mut client = Client::subscriber(site.far, 5, "watcher", &[("#", 0)]).await;
+    retain(&site, "first", "x").await;
+    retain(&site, "second", "x").await;
     client.expect_message("first", "x").await;
     client.expect_message("second", "x").await;
-    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="retained_full"}"#, 1.0).await;
+    site.counted(r#"tombolo_messages_dropped_total{reason="retained_full"}"#, 1.0).await;
     // The one that is there may change.
-    retain(&broker, "first", "y").await;
-    let mut late = Client::clean(broker.address, 5, "late").await;
+    retain(&site, "first", "y").await;
+    let mut late = Client::clean(site.far, 5, "late").await;
     late.subscribe(&[("#", 0)]).await;
     late.expect(Publish::new(5, "first", "y").retain().bytes()).await;
     late.ping().await;

@@ -5,7 +5,16 @@ use std::time::Duration;
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::placement::Placement;
 use tombolo_tests::property;
+use tombolo_tests::scenarios;
+
+scenarios!(
+    the_session_keeps_subscriptions_and_queues_qos_1_and_2_in_order,
+    qos_0_is_not_kept_for_who_is_away_beyond_what_configuration_says,
+    a_full_queue_never_drops_qos_1_silently,
+    unsubscribe_ends_deliveries_and_tells_what_existed,
+);
 
 #[tokio::test]
 async fn session_present_tells_whether_there_was_a_session() {
@@ -25,22 +34,21 @@ async fn session_present_tells_whether_there_was_a_session() {
     }
 }
 
-#[tokio::test]
-async fn the_session_keeps_subscriptions_and_queues_qos_1_and_2_in_order() {
-    let broker = Broker::anonymous().await;
+async fn the_session_keeps_subscriptions_and_queues_qos_1_and_2_in_order(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
         let (id, topic) = (format!("off-{level}"), format!("off/{level}"));
-        let (mut client, _) = Client::persistent(broker.address, level, &id).await;
+        let (mut client, _) = Client::persistent(site.far, level, &id).await;
         client.subscribe(&[(&topic, 2)]).await;
         client.disconnect().await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         publisher.send(Publish::new(level, &topic, "one").qos(1, 1).bytes()).await;
         publisher.expect(packet::puback(1)).await;
         publisher.send(Publish::new(level, &topic, "two").qos(2, 2).bytes()).await;
         publisher.expect(packet::pubrec(2)).await;
         publisher.send(packet::pubrel(2)).await;
         publisher.expect(packet::pubcomp(2)).await;
-        let (mut client, present) = Client::persistent(broker.address, level, &id).await;
+        let (mut client, present) = Client::persistent(site.far, level, &id).await;
         assert!(present);
         let one = client.message().await;
         assert_eq!((one.flags, &one.payload[..]), (0x02, &b"one"[..]), "first delivery: no DUP [MQTT-3.3.1-1]");
@@ -106,37 +114,36 @@ async fn a_longer_expiry_than_is_granted_is_told_in_connack() {
     assert!(connack.properties.number(0x11).is_none_or(|granted| granted == 99));
 }
 
-#[tokio::test]
-async fn qos_0_is_not_kept_for_who_is_away_beyond_what_configuration_says() {
-    let broker = Broker::anonymous().await;
-    let (mut client, _) = Client::persistent(broker.address, 4, "away").await;
+async fn qos_0_is_not_kept_for_who_is_away_beyond_what_configuration_says(placement: Placement) {
+    let site = placement.start().await;
+    let (mut client, _) = Client::persistent(site.far, 4, "away").await;
     client.subscribe(&[("away/#", 1)]).await;
     client.disconnect().await;
-    let mut publisher = Client::clean(broker.address, 4, "publisher").await;
+    let mut publisher = Client::clean(site.near, 4, "publisher").await;
+    // Who sees it knows that it is where the other one would get it.
+    let mut witness = Client::subscriber(site.far, 4, "witness", &[("away/0", 0)]).await;
     publisher.publish("away/0", "lost").await;
+    witness.expect_message("away/0", "lost").await;
     publisher.send(Publish::new(4, "away/1", "kept").qos(1, 1).bytes()).await;
     publisher.expect(packet::puback(1)).await;
-    let (mut client, _) = Client::persistent(broker.address, 4, "away").await;
+    let (mut client, _) = Client::persistent(site.far, 4, "away").await;
     assert_eq!(client.message().await.payload, b"kept");
 }
 
-#[tokio::test]
-async fn a_full_queue_never_drops_qos_1_silently() {
-    let mut config = broker::config("wire");
-    config.tuning.mqtt.max_queued_messages = 10;
-    let broker = Broker::start(config, &[]).await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "full").await;
+async fn a_full_queue_never_drops_qos_1_silently(placement: Placement) {
+    let site = placement.with(|config| config.tuning.mqtt.max_queued_messages = 10).await;
+    let (mut client, _) = Client::persistent(site.far, 5, "full").await;
     client.subscribe(&[("full", 1)]).await;
     client.disconnect().await;
-    let mut publisher = Client::clean(broker.address, 5, "publisher").await;
+    let mut publisher = Client::clean(site.near, 5, "publisher").await;
     for i in 0..20u16 {
         publisher.send(Publish::new(5, "full", [i as u8]).qos(1, i + 1).bytes()).await;
         // Success, or Quota exceeded: whatever is said, what is dropped is counted.
         let ack = publisher.packet().await.ack(0x40);
         assert!(matches!(ack.reason, 0 | 0x97), "{ack:x?}");
     }
-    broker.admin.metric_when(r#"tombolo_messages_dropped_total{reason="queue_full"}"#, 10.0).await;
-    let (mut client, _) = Client::persistent(broker.address, 5, "full").await;
+    site.counted(r#"tombolo_messages_dropped_total{reason="queue_full"}"#, 10.0).await;
+    let (mut client, _) = Client::persistent(site.far, 5, "full").await;
     let mut got = Vec::new();
     for _ in 0..10 {
         let message = client.message().await;
@@ -166,17 +173,16 @@ async fn off_line_sessions_are_counted_and_bounded() {
     broker.admin.metric_when(r#"tombolo_connections_refused_total{reason="max_sessions"}"#, 1.0).await;
 }
 
-#[tokio::test]
-async fn unsubscribe_ends_deliveries_and_tells_what_existed() {
-    let broker = Broker::anonymous().await;
+async fn unsubscribe_ends_deliveries_and_tells_what_existed(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut client =
-            Client::subscriber(broker.address, level, &format!("un-{level}"), &[("un/a", 0), ("un/b", 0)]).await;
+        let mut client = Client::subscriber(site.far, level, &format!("un-{level}"), &[("un/a", 0), ("un/b", 0)]).await;
         client.send(packet::unsubscribe(level, 5, &["un/a", "un/none"])).await;
         // Success, No subscription existed.
         client.expect(packet::unsuback(level, 5, &[0, 0x11])).await;
-        client.publish("un/a", "no").await;
-        client.publish("un/b", "yes").await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
+        publisher.publish("un/a", "no").await;
+        publisher.publish("un/b", "yes").await;
         client.expect_message("un/b", "yes").await;
     }
 }

@@ -3,14 +3,25 @@
 use tombolo_tests::broker::Broker;
 use tombolo_tests::client::Client;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::placement::{Placement, Site};
+use tombolo_tests::scenarios;
+
+scenarios!(
+    filters_match_the_topics_that_the_specification_says,
+    a_wildcard_at_the_first_level_does_not_match_a_dollar,
+    overlapping_subscriptions_bring_one_copy_at_the_highest_qos,
+    the_same_filter_again_replaces_the_subscription,
+    topics_of_65535_bytes_and_of_many_languages_pass,
+);
 
 /// Subscribes to `filter`, publishes all `topics` and then a marker; gives the topics that came before it.
-async fn matched(broker: &Broker, level: u8, filter: &str, topics: &[&str]) -> Vec<String> {
-    let mut client = Client::subscriber(broker.address, level, "matcher", &[(filter, 0), ("marker", 0)]).await;
+async fn matched(site: &Site, level: u8, filter: &str, topics: &[&str]) -> Vec<String> {
+    let mut client = Client::subscriber(site.far, level, "matcher", &[(filter, 0), ("marker", 0)]).await;
+    let mut publisher = Client::clean(site.near, level, "publisher").await;
     for topic in topics {
-        client.publish(topic, "").await;
+        publisher.publish(topic, "").await;
     }
-    client.publish("marker", "").await;
+    publisher.publish("marker", "").await;
     let mut got = Vec::new();
     loop {
         let message = client.message().await;
@@ -22,9 +33,8 @@ async fn matched(broker: &Broker, level: u8, filter: &str, topics: &[&str]) -> V
     }
 }
 
-#[tokio::test]
-async fn filters_match_the_topics_that_the_specification_says() {
-    let broker = Broker::anonymous().await;
+async fn filters_match_the_topics_that_the_specification_says(placement: Placement) {
+    let site = placement.start().await;
     // Section 4.7.1, its examples and their neighbours.
     let cases: [(&str, &[&str], &[&str]); 11] = [
         (
@@ -54,14 +64,13 @@ async fn filters_match_the_topics_that_the_specification_says() {
     ];
     for level in [4, 5] {
         for (filter, topics, wanted) in cases {
-            assert_eq!(matched(&broker, level, filter, topics).await, wanted, "filter {filter}");
+            assert_eq!(matched(&site, level, filter, topics).await, wanted, "filter {filter}");
         }
     }
 }
 
-#[tokio::test]
-async fn a_wildcard_at_the_first_level_does_not_match_a_dollar() {
-    let broker = Broker::anonymous().await;
+async fn a_wildcard_at_the_first_level_does_not_match_a_dollar(placement: Placement) {
+    let site = placement.start().await;
     let topics = ["$own/monitor/Clients", "own/monitor/Clients"];
     for level in [4, 5] {
         // [MQTT-4.7.2-1]
@@ -72,18 +81,17 @@ async fn a_wildcard_at_the_first_level_does_not_match_a_dollar() {
             ("$own/#", &topics[..1]),
             ("$own/monitor/+", &topics[..1]),
         ] {
-            assert_eq!(matched(&broker, level, filter, &topics).await, wanted, "filter {filter}");
+            assert_eq!(matched(&site, level, filter, &topics).await, wanted, "filter {filter}");
         }
     }
 }
 
-#[tokio::test]
-async fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
-    let broker = Broker::anonymous().await;
+async fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
         let filters = [("lap/#", 0), ("lap/+", 2), ("lap/x", 1), ("+/x", 0)];
-        let mut client = Client::subscriber(broker.address, level, "lap", &filters).await;
-        let mut publisher = Client::clean(broker.address, level, "publisher").await;
+        let mut client = Client::subscriber(site.far, level, "lap", &filters).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         publisher.send(Publish::new(level, "lap/x", "1").qos(2, 1).bytes()).await;
         let got = client.message().await;
         // [MQTT-3.3.4-2]
@@ -93,28 +101,23 @@ async fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos() {
     }
 }
 
-#[tokio::test]
-async fn the_same_filter_again_replaces_the_subscription() {
-    let broker = Broker::anonymous().await;
+async fn the_same_filter_again_replaces_the_subscription(placement: Placement) {
+    let site = placement.start().await;
     for level in [4, 5] {
-        let mut client = Client::clean(broker.address, level, "same").await;
+        let mut client = Client::clean(site.far, level, "same").await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
         for qos in [2, 0, 1] {
             client.subscribe(&[("same", qos)]).await;
-            client.send(Publish::new(level, "same", "x").qos(1, 9).bytes()).await;
-            let mut flags = Vec::new();
-            for _ in 0..2 {
-                let packet = client.packet().await;
-                if packet.kind() == 0x30 {
-                    let got = packet.message(level);
-                    flags.push(got.flags);
-                    if got.id > 0 {
-                        client.send(packet::puback(got.id)).await;
-                    }
-                }
-            }
+            publisher.send(Publish::new(level, "same", "x").qos(1, 9).bytes()).await;
+            publisher.expect(packet::puback(9)).await;
+            let got = client.message().await;
             // [MQTT-3.8.4-3]
-            assert_eq!(flags, [qos.min(1) << 1]);
+            assert_eq!(got.flags, qos.min(1) << 1);
+            if got.id > 0 {
+                client.send(packet::puback(got.id)).await;
+            }
         }
+        site.crossed().await;
         client.ping().await;
         client.disconnect().await;
     }
@@ -149,13 +152,12 @@ async fn suback_has_a_code_for_each_filter_in_order() {
     }
 }
 
-#[tokio::test]
-async fn topics_of_65535_bytes_and_of_many_languages_pass() {
-    let broker = Broker::anonymous().await;
+async fn topics_of_65535_bytes_and_of_many_languages_pass(placement: Placement) {
+    let site = placement.start().await;
     let long = "x".repeat(65_535);
     for topic in [&*long, "Ünïcödé/温度/🌡", "with space/\u{feff}bom"] {
-        let mut client = Client::subscriber(broker.address, 5, "any", &[(topic, 0)]).await;
-        client.publish(topic, "x").await;
+        let mut client = Client::subscriber(site.far, 5, "any", &[(topic, 0)]).await;
+        Client::clean(site.near, 5, "publisher").await.publish(topic, "x").await;
         client.expect_message(topic, "x").await;
         client.disconnect().await;
     }

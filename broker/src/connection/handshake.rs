@@ -14,7 +14,7 @@ use crate::codec::connack::{self, Connack};
 use crate::codec::connect::{self, Connect};
 use crate::codec::frame::{self, Kind, Peek};
 use crate::codec::{Error, Reason, Version};
-use crate::link::{CONNECT_PROPERTY, PACKET_MIN, PEER_PROPERTY};
+use crate::link::{self, CONNECT_PROPERTY, PACKET_MIN, PEER_PROPERTY, Why};
 use crate::metrics::Refused;
 use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, LinkKey, Shared, Stream, answer_and_close, shard_of};
 use crate::tls::{self, Certificate};
@@ -162,7 +162,7 @@ async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> 
     if let Guests::Nodes { cluster, others } = &door.guests {
         return match node_of(&connect, transport, cluster, others) {
             Ok(node) => Ok((connect, Guest::Node(node))),
-            Err(message) => Err(refuse(Refused::NodeRefused, Reason::NotAuthorized, message)),
+            Err(no) => Err(refuse(Refused::NodeRefused, Reason::NotAuthorized, no.to_string())),
         };
     }
     if connect.properties.authentication_method.is_some() {
@@ -189,21 +189,35 @@ async fn admit(transport: &mut Transport, buffer: &mut Vec<u8>, door: &Door) -> 
 }
 
 /// The node that a CONNECT comes from: it says so, is one of ours, and has proved by its certificate that it is that one.
-fn node_of(connect: &Connect, transport: &Transport, cluster: &str, others: &[Arc<str>]) -> Result<Arc<str>, String> {
+fn node_of(
+    connect: &Connect,
+    transport: &Transport,
+    cluster: &str,
+    others: &[Arc<str>],
+) -> Result<Arc<str>, link::Refusal> {
+    let refuse = |why, message: String| Err(link::Refusal::new(why, message));
     let property = connect.properties.user_properties.iter().find(|(name, _)| name == PEER_PROPERTY);
     let node = &connect.client_id;
     match property {
-        None => return Err("only other nodes of the cluster connect here; clients have ports of their own".to_owned()),
+        None => {
+            let message = "only other nodes of the cluster connect here; clients have ports of their own";
+            return refuse(Why::UnknownNode, message.to_owned());
+        }
         Some((_, theirs)) if theirs != cluster => {
-            return Err(format!("a node of cluster `{theirs}` has called, and this is cluster `{cluster}`"));
+            let message = format!("a node of cluster `{theirs}` has called, and this is cluster `{cluster}`");
+            return refuse(Why::ClusterNameMismatch, message);
         }
         Some(_) => {}
     }
     let Some(known) = others.iter().find(|known| ***known == **node) else {
-        return Err(format!("`{node}` is not among the other nodes of this one's `cluster.nodes`"));
+        return refuse(
+            Why::UnknownNode,
+            format!("`{node}` is not among the other nodes of this one's `cluster.nodes`"),
+        );
     };
     if !transport.peer_certificate().is_some_and(|certificate| tls::is_for(certificate, node)) {
-        return Err(format!("the certificate is not for `{node}`: the name must be among its DNS names"));
+        let message = format!("the certificate is not for `{node}`: the name must be among its DNS names");
+        return refuse(Why::NodeMismatch, message);
     }
     Ok(Arc::clone(known))
 }

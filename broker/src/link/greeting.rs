@@ -12,6 +12,15 @@ pub const VERSION_MIN: u8 = 1;
 /// The newest of them.
 pub const VERSION_MAX: u8 = 1;
 
+/// What a side speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speech {
+    /// Versions of the protocol, oldest and newest.
+    pub versions: (u8, u8),
+    /// Bits for what a version leaves to choice; none is defined yet. One that the other side does not know is not used.
+    pub capabilities: u64,
+}
+
 /// Which step of the handshake it is; the number is the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,10 +40,8 @@ pub enum Step {
 pub struct Greeting {
     /// The step.
     pub step: Step,
-    /// Versions that the sender speaks, oldest and newest.
-    pub versions: (u8, u8),
-    /// Bits for what a version leaves to choice; none is defined yet.
-    pub capabilities: u64,
+    /// What the sender speaks.
+    pub speech: Speech,
     /// The sender's cluster name.
     pub cluster_name: Arc<str>,
     /// The sender's cluster id.
@@ -87,6 +94,14 @@ pub fn common_version(ours: (u8, u8), theirs: (u8, u8)) -> Option<u8> {
     (newest >= ours.0.max(theirs.0)).then_some(newest)
 }
 
+// === impl Speech ===
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self { versions: (VERSION_MIN, VERSION_MAX), capabilities: 0 }
+    }
+}
+
 // === impl Greeting ===
 
 impl Greeting {
@@ -94,8 +109,7 @@ impl Greeting {
     pub fn new(step: Step, local: &Local, target: &str) -> Self {
         Self {
             step,
-            versions: (VERSION_MIN, VERSION_MAX),
-            capabilities: 0,
+            speech: Speech::default(),
             cluster_name: local.cluster_name.clone(),
             cluster_id: local.cluster_id.clone(),
             node: local.node.clone(),
@@ -131,8 +145,8 @@ impl Greeting {
             out.extend_from_slice(&len.to_be_bytes());
             parts.iter().for_each(|part| out.extend_from_slice(part));
         };
-        put(TAG_VERSIONS, &[&[self.versions.0, self.versions.1]]);
-        put(TAG_CAPABILITIES, &[&self.capabilities.to_be_bytes()]);
+        put(TAG_VERSIONS, &[&[self.speech.versions.0, self.speech.versions.1]]);
+        put(TAG_CAPABILITIES, &[&self.speech.capabilities.to_be_bytes()]);
         put(TAG_CLUSTER_NAME, &[self.cluster_name.as_bytes()]);
         put(TAG_CLUSTER_ID, &[self.cluster_id.as_bytes()]);
         put(TAG_NODE, &[self.node.as_bytes()]);
@@ -164,8 +178,7 @@ impl Greeting {
         let nobody: Arc<str> = "".into();
         let mut greeting = Self {
             step,
-            versions: (0, 0),
-            capabilities: 0,
+            speech: Speech { versions: (0, 0), capabilities: 0 },
             cluster_name: nobody.clone(),
             cluster_id: nobody.clone(),
             node: nobody.clone(),
@@ -206,9 +219,9 @@ impl Greeting {
         match tag {
             TAG_VERSIONS => {
                 let [min, max] = value.first_chunk()?;
-                self.versions = (*min, *max);
+                self.speech.versions = (*min, *max);
             }
-            TAG_CAPABILITIES => self.capabilities = number(value, 0)?,
+            TAG_CAPABILITIES => self.speech.capabilities = number(value, 0)?,
             TAG_CLUSTER_NAME => self.cluster_name = text()?.into(),
             TAG_CLUSTER_ID => self.cluster_id = text()?.into(),
             TAG_NODE => self.node = text()?.into(),

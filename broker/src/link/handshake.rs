@@ -148,12 +148,11 @@ impl<S: Spool> Link<S> {
     fn check(&mut self, conn: Conn, greeting: &Greeting) -> Result<(), Refusal> {
         let Some(connection) = self.connection(conn) else { return Ok(()) };
         let (role, packet_max) = (connection.role, connection.limits.maximum_packet_size);
-        let ours = Greeting::new(greeting.step, &self.local, "").versions;
         let Greeting { cluster_name: name, cluster_id: id, node, .. } = greeting;
         let settings = &self.settings;
         let refuse = |why, message: String| Err(Refusal::new(why, message));
-        if common_version(ours, greeting.versions).is_none() {
-            let (theirs, ours) = (greeting.versions, ours);
+        let (ours, theirs) = (self.speech.versions, greeting.speech.versions);
+        if common_version(ours, theirs).is_none() {
             let message =
                 format!("cluster `{name}` speaks versions {theirs:?} of the link protocol, this one {ours:?}");
             return refuse(Why::NoCommonVersion, message);
@@ -250,6 +249,7 @@ impl<S: Spool> Link<S> {
 
     fn greeting(&self, step: Step) -> Greeting {
         let mut greeting = Greeting::new(step, &self.local, self.settings.target());
+        greeting.speech = self.speech;
         greeting.lanes = vec![
             (LANE_MESSAGES, self.messages.epoch()),
             (LANE_INTEREST, self.wanted.version().epoch),

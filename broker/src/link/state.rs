@@ -8,6 +8,7 @@ use crate::topic::Filter;
 use super::batch::LANE_MESSAGES;
 use super::connection::{Connection, Phase};
 use super::counters::Counters;
+use super::greeting::Speech;
 use super::heartbeat::{Pulse, Urge};
 use super::interest_out::InterestOut;
 use super::lane_out::LaneOut;
@@ -53,6 +54,8 @@ pub struct Link<S = MemorySpool> {
     /// Publishers are held.
     pub(super) held: bool,
     pub(super) dirty: bool,
+    /// What we speak.
+    pub(super) speech: Speech,
     /// The path of the message being delivered.
     pub(super) scratch: Vec<u8>,
     /// The numbers of shared subscriptions that it is for.
@@ -109,11 +112,18 @@ impl<S: Spool> Link<S> {
             last_error: None,
             held: false,
             dirty: false,
+            speech: Speech::default(),
             scratch: Vec::new(),
             scratch_shares: Vec::new(),
             local,
             settings,
         }
+    }
+
+    /// Speaks as a broker of another release does.
+    #[cfg(test)]
+    pub(super) fn speak(&mut self, speech: Speech) {
+        self.speech = speech;
     }
 
     /// The settings in force.

@@ -306,7 +306,7 @@ impl GoingBack {
     /// Sends it.
     pub fn forward(&self, link: &mut Link, shard: u8, now: Duration) {
         let (frame, layout) = (self.message.frame(), self.message.layout());
-        let aside = Aside { stamp: None, shares: &self.shares, shares_only: true };
+        let aside = Aside { stamp: None, shares: &self.shares, shares_only: true, origin: None };
         link.forward(&Forward { frame, layout, qos: self.qos, path: Path::EMPTY, shard, aside }, now);
     }
 }

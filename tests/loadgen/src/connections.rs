@@ -59,7 +59,7 @@ pub async fn run(common: Common, options: Connections) -> Result<ConnectionsRepo
             break;
         }
         let (under_way, latency, failures) = (under_way.clone(), latency.clone(), failures.clone());
-        let (login, id, addr, subscribe) = (login.clone(), id.clone(), common.addr, options.subscribe);
+        let (login, id, addr, subscribe) = (login.clone(), id.clone(), common.publisher_addr(k), options.subscribe);
         tasks.spawn_local(async move {
             let begin = now_ns();
             let connecting = timeout(limit, connect(addr, &login, &id, k, subscribe)).await;

@@ -25,12 +25,13 @@ const STALL: Duration = Duration::from_secs(4);
 /// Options of every scenario.
 #[derive(Args, Clone)]
 pub struct Common {
-    /// Broker that publishers connect to
+    /// Broker that publishers connect to; repeatable, then they connect to each in turn
     #[arg(long, default_value = "127.0.0.1:1883")]
-    pub addr: SocketAddr,
-    /// Broker that subscribers connect to, when another (links, clusters)
+    pub addr: Vec<SocketAddr>,
+    /// Broker that subscribers connect to, when another (links, clusters); repeatable, then they are spread so that the
+    /// subscriber of a pair is at each of them, wherever its publisher is
     #[arg(long)]
-    pub sub_addr: Option<SocketAddr>,
+    pub sub_addr: Vec<SocketAddr>,
     /// Process to account CPU to, NAME=PID; repeatable
     #[arg(long = "pid", value_parser = Process::parse)]
     pub processes: Vec<Process>,
@@ -55,6 +56,17 @@ pub struct Common {
 }
 
 impl Common {
+    /// Where publisher or connection `k` connects.
+    pub fn publisher_addr(&self, k: usize) -> SocketAddr {
+        self.addr[k % self.addr.len()]
+    }
+
+    /// Where subscriber `k` connects.
+    pub fn subscriber_addr(&self, k: usize) -> SocketAddr {
+        let all = if self.sub_addr.is_empty() { &self.addr } else { &self.sub_addr };
+        all[k / all.len() % all.len()]
+    }
+
     /// What connections of this run say in CONNECT.
     pub fn login(&self, receive_max: Option<u16>) -> Login {
         let (user, pass) = (self.user.clone(), self.pass.clone());
@@ -154,7 +166,7 @@ pub async fn run(common: Common, load: Load, plan: Plan) -> Result<LoadReport> {
     let (subscribers, subscribing) = subscribe(&common, &load, &plan, &login, &id).await?;
     let mut publishers = Vec::new();
     for (k, p) in plan.publishers.iter().enumerate() {
-        let stream = login::connect(common.addr, &format!("lg.{id}.p.{}.{k}", p.group), &login).await?;
+        let stream = login::connect(common.publisher_addr(k), &format!("lg.{id}.p.{}.{k}", p.group), &login).await?;
         let template = mqtt::template(common.level, &p.topic, load.qos, load.payload)?;
         publishers.push(Publisher::new(k, stream, template, p.kind));
     }
@@ -180,8 +192,7 @@ async fn subscribe(
     let start = Instant::now();
     let mut streams = Vec::new();
     for (k, (group, filters)) in plan.subscribers.iter().enumerate() {
-        let addr = common.sub_addr.unwrap_or(common.addr);
-        let mut s = login::connect(addr, &format!("lg.{id}.s.{group}.{k}"), login).await?;
+        let mut s = login::connect(common.subscriber_addr(k), &format!("lg.{id}.s.{group}.{k}"), login).await?;
         login::subscribe(&mut s, login.level, filters, load.sub_qos.unwrap_or(load.qos), plan.chunk).await?;
         streams.push(s);
     }

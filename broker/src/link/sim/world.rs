@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::link::backoff::Dialling;
 use crate::link::batch::{HEAD, LANE_MESSAGES, TOPIC_LANE};
+use crate::link::greeting::{Speech, VERSION_MAX, VERSION_MIN};
 use crate::link::{Incoming, Limits, Link, Mark, Role};
 
 use super::network::{End, Packet, Wire, conn};
@@ -147,9 +148,14 @@ impl World {
             let last = self.nodes.get(cluster).map(|node| node.links[sides.len()].link.settings().clone());
             let settings = last.unwrap_or_else(|| plan.settings(cluster, remote));
             let local = plan.local(cluster, life);
+            let mut link = Link::with_spool(local, settings, filters, SimSpool::new(plan.durable));
+            if life % 2 == 0 {
+                // Started again by the next release, which speaks more, and by this one the time after.
+                link.speak(Speech { versions: (VERSION_MIN, VERSION_MAX + 1), capabilities: u64::MAX });
+            }
             sides.push(Side {
                 remote,
-                link: Link::with_spool(local, settings, filters, SimSpool::new(plan.durable)),
+                link,
                 routes: BTreeSet::new(),
                 shares: BTreeMap::new(),
                 queues: Vec::new(),

@@ -6,6 +6,7 @@ use tombolo_broker_api::LinkState;
 
 use crate::codec::Qos;
 use crate::link::batch::{TOPIC_HELLO, TOPIC_LANE};
+use crate::link::greeting::Speech;
 use crate::link::{Incoming, Settings};
 
 use super::pair::{Pair, Sent, identity, settings};
@@ -54,6 +55,45 @@ fn each_refusal_has_the_same_name_on_both_sides() {
         for side in [0, 1] {
             assert_ne!(pair.status(side).state, LinkState::Connected, "{name}");
             assert!(!pair.status(side).ready);
+        }
+    }
+}
+
+#[test]
+fn releases_with_a_version_in_common_agree_whatever_else_one_of_them_can() {
+    let can_more = |versions| Speech { versions, capabilities: u64::MAX };
+    for theirs in [can_more((1, 1)), can_more((1, 2)), can_more((1, u8::MAX)), can_more((0, 1))] {
+        for newer in [0, 1] {
+            for mut pair in [Pair::new(&["#"], &["#"]), Pair::peers(&["#"], &["#"])] {
+                pair.links[newer].speak(theirs);
+                pair.connect();
+                assert!(pair.status(0).ready && pair.status(1).ready, "side {newer} speaks {theirs:?}");
+                pair.publish(0, Qos::AtLeastOnce, "t", "there");
+                pair.publish(1, Qos::AtLeastOnce, "t", "back");
+                pair.run();
+                assert_eq!((pair.payloads(0), pair.payloads(1)), (vec!["back"], vec!["there"]));
+            }
+        }
+    }
+}
+
+#[test]
+fn releases_without_a_version_in_common_refuse_by_the_same_name_until_one_is_another() {
+    let speech = |versions| Speech { versions, capabilities: 0 };
+    for newer in [0, 1] {
+        for mut pair in [Pair::new(&["#"], &["#"]), Pair::peers(&["#"], &["#"])] {
+            pair.links[newer].speak(speech((2, 3)));
+            let no = Some("NoCommonVersion".to_owned());
+            assert_eq!(refusals(&mut pair), [no.clone(), no], "side {newer} is newer");
+            for side in [0, 1] {
+                let error = pair.status(side).last_error.expect("it was refused");
+                assert!(error.message.contains("(2, 3)") && error.message.contains("(1, 1)"), "{}", error.message);
+                assert_eq!(pair.status(side).state, LinkState::Disconnected);
+            }
+            // The other release is rolled back to, or follows.
+            pair.links[newer].speak(speech((1, 3)));
+            pair.connect();
+            assert!(pair.status(0).ready && pair.status(1).ready);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use crate::link::Version;
 use crate::link::interest_in::{InterestFault, InterestIn};
 use crate::link::interest_out::InterestOut;
-use crate::link::marks::Version;
-use crate::link::record::{self, Entry, Record, Records};
+use crate::link::record::{Record, Records};
 use crate::link::settings::Route;
 use crate::router::Change;
-use crate::topic::{Filter, digest};
+use crate::topic::Filter;
 
 use super::filter;
 use super::pair::route;
@@ -42,7 +42,8 @@ fn tell(wanted: &mut InterestOut, held: &mut InterestIn) {
     }
 }
 
-fn take(held: &mut InterestIn, piece: &[u8]) -> Result<(), InterestFault> {
+/// Takes a piece of it.
+pub fn take(held: &mut InterestIn, piece: &[u8]) -> Result<(), InterestFault> {
     match Records::new(piece).next() {
         Some(Ok(Record::Page(page))) => held.page(page).map(|_| ()),
         Some(Ok(Record::Delta(delta))) => held.delta(delta).map(|_| ()),
@@ -184,48 +185,4 @@ fn a_node_that_lags_is_told_the_changes_that_it_lacks_or_all_if_they_are_not_kep
     assert!(wanted.has_untold());
     tell(&mut wanted, &mut quick);
     assert_eq!((quick.version(), quick.digest()), (Version { number: 5, ..version }, slow.digest()));
-}
-
-/// A snapshot of these, written without any memory of them.
-fn snapshot(texts: impl ExactSizeIterator<Item = String> + Clone) -> Vec<Vec<u8>> {
-    let version = Version { epoch: 1, number: 1 };
-    let digest = texts.clone().fold(0_u64, |sum, text| sum.wrapping_add(digest(&text)));
-    let last = texts.len().div_ceil(1000) - 1;
-    let mut texts = texts;
-    let piece = |page: usize| {
-        let mut out = Vec::new();
-        let at = record::begin_page(&mut out, version, digest, page as u32, page == last);
-        for text in texts.by_ref().take(1000) {
-            record::put_entry(&mut out, Entry { filter: &text, except: false, removed: false, share: None });
-        }
-        record::end(&mut out, at);
-        out
-    };
-    (0..=last).map(piece).collect()
-}
-
-/// Prints what a remote filter costs in memory; run with `-- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a proof"]
-fn costs_of_a_million_remote_filters() {
-    use crate::router::{Index, Kind, Receiver, ReceiverFlags, SubscriptionEntry};
-    use crate::topic::Subscription;
-    let used = || {
-        let status = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
-        let pages: usize = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("resident pages");
-        pages * 4096
-    };
-    let count = 1_000_000;
-    let pieces = snapshot((0..count).map(|n| format!("site/{}/dev/{n}", n % 97)));
-    let mut held = InterestIn::default();
-    let index = Index::new(1);
-    let before = used();
-    for piece in &pieces {
-        take(&mut held, piece).expect("it was told just now");
-    }
-    let receiver = Receiver { slot: 1, epoch: 0, shard: 0, flags: ReceiverFlags::new(Kind::Peer, 2) };
-    for filter in held.filters() {
-        index.subscribe(&Subscription::Plain(filter.clone()), SubscriptionEntry::new(receiver));
-    }
-    println!("{count} filters: {} bytes each with their place in the index", (used() - before) / count);
 }

@@ -1,6 +1,7 @@
 //! Tests of the parts of a link, and of two links that speak to each other without a network between them.
 
 mod bytes;
+mod costs;
 mod handshake;
 mod interest;
 mod lanes;

@@ -91,6 +91,8 @@ pub struct Pair {
     pub now: Now,
     /// Shards put no marks into lanes by themselves.
     pub holds_marks: bool,
+    /// Bytes of payloads that arrived, and packets, of both sides together.
+    pub passed: (usize, usize),
     next_conn: u64,
     limits: Limits,
 }
@@ -248,6 +250,7 @@ impl Pair {
             sides: Default::default(),
             now: Duration::from_secs(100),
             holds_marks: false,
+            passed: (0, 0),
             next_conn: 0,
             limits: Limits { receive_maximum: 64, maximum_packet_size: 1 << 20 },
         }
@@ -291,8 +294,10 @@ impl Pair {
             return false;
         };
         let (to, now) = (1 - from, self.now);
+        self.passed.1 += 1;
         match sent {
             Sent::Publish(topic, packet_id, payload) => {
+                self.passed.0 += payload.len();
                 let incoming = Incoming { topic: topic.as_bytes(), packet_id, payload: &payload };
                 self.links[to].received(&mut self.sides[to], conn, incoming, now);
             }

@@ -83,6 +83,7 @@ impl Life {
             stamps: StampClock::new(node as u64 + 1),
             directory: RwLock::new(Directory::new(incarnation)),
             own_versions: 0.into(),
+            seen: Default::default(),
             evacuation: Evacuation::default(),
             clock: Clock::start(),
             local: Local {

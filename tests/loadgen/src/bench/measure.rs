@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::interest;
+use super::scenarios::Work;
 use super::subject::{Kind, Subject};
 
 /// The figures of one run.
@@ -17,6 +19,8 @@ pub struct Figures {
     pub per_publish: f64,
     /// KiB per connection.
     pub kib_per_connection: f64,
+    /// Seconds that something took.
+    pub seconds: f64,
     /// Everything came, once and in order.
     pub clean: bool,
 }
@@ -24,9 +28,16 @@ pub struct Figures {
 /// Options whose value counts messages.
 const COUNTS: [&str; 2] = ["--count", "--warmup"];
 
-/// Runs the load generator with these arguments against a subject of its own.
-pub fn run(programs: &Path, kind: Kind, arguments: &[String], scale: f64) -> Result<Figures> {
+/// Does this work against a subject of its own.
+pub fn run(programs: &Path, kind: Kind, work: &Work, scale: f64) -> Result<Figures> {
     let subject = Subject::start(programs, kind)?;
+    match work {
+        Work::Load(arguments) => load(programs, &subject, arguments, scale),
+        Work::Interest(since) => interest::run(subject, *since, scale),
+    }
+}
+
+fn load(programs: &Path, subject: &Subject, arguments: &[String], scale: f64) -> Result<Figures> {
     let mut command = Command::new(programs.join("loadgen"));
     let mut count = false;
     for argument in arguments {
@@ -34,14 +45,18 @@ pub fn run(programs: &Path, kind: Kind, arguments: &[String], scale: f64) -> Res
         command.arg(scaled.as_ref().unwrap_or(argument));
         count = COUNTS.contains(&argument.as_str());
     }
-    command.arg("--addr").arg(subject.publish.to_string()).arg("--sub-addr").arg(subject.subscribe.to_string());
+    for (option, addresses) in [("--addr", &subject.publish), ("--sub-addr", &subject.subscribe)] {
+        for address in addresses {
+            command.arg(option).arg(address.to_string());
+        }
+    }
     for (name, pid) in &subject.processes {
         command.arg("--pid").arg(format!("{name}={pid}"));
     }
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("loadgen does not start")?;
     ensure!(output.status.success(), "{command:?} failed; logs:\n{}", subject.logs());
     let report: Value = serde_json::from_slice(&output.stdout).context("loadgen printed no JSON")?;
-    Ok(figures(&report, &subject))
+    Ok(figures(&report, subject))
 }
 
 fn figures(report: &Value, subject: &Subject) -> Figures {
@@ -56,6 +71,7 @@ fn figures(report: &Value, subject: &Subject) -> Figures {
         per_delivery: number("cpu_s_per_m_del"),
         per_publish: number("cpu_s_per_m_pub"),
         kib_per_connection: number("kib_per_conn"),
+        seconds: 0.0,
         clean,
     }
 }

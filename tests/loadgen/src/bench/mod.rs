@@ -1,5 +1,6 @@
 //! The bench of the house: each scenario against a bare relay and against the broker, one after the other.
 
+mod interest;
 mod measure;
 mod nodes;
 mod scenarios;
@@ -56,8 +57,8 @@ pub fn run(options: &Options) -> Result<bool> {
         for (i, scenario) in chosen.iter().enumerate() {
             eprintln!("run {run} of {}: {}", options.runs, scenario.name);
             // The relay right before the broker, so that both meet the same machine.
-            let floor = scenario.relay.as_ref().map(|r| measure::run(&programs, r.kind, &r.arguments, options.scale));
-            let own = measure::run(&programs, scenario.kind, &scenario.arguments, options.scale)?;
+            let floor = scenario.relay.as_ref().map(|r| measure::run(&programs, r.kind, &r.work, options.scale));
+            let own = measure::run(&programs, scenario.kind, &scenario.work, options.scale)?;
             table.add(i, floor.transpose()?, own);
         }
     }

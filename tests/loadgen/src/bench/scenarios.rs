@@ -12,6 +12,25 @@ pub enum Unit {
     Publishes,
     /// KiB of memory per connection.
     Memory,
+    /// Seconds until it is so.
+    Seconds,
+}
+
+/// What is done to a subject.
+pub enum Work {
+    /// The load generator runs with these arguments.
+    Load(Vec<String>),
+    /// Nodes tell each other many filters.
+    Interest(Since),
+}
+
+/// From when on the time counts until all nodes hold what all others want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The last SUBACK, which does not wait for other nodes.
+    LastSuback,
+    /// A node that was killed is started again.
+    Restart,
 }
 
 /// A scenario of one subject.
@@ -20,24 +39,24 @@ pub struct Scenario {
     pub name: String,
     /// What is measured.
     pub kind: Kind,
-    /// Arguments of the load generator.
-    pub arguments: Vec<String>,
+    /// What is done to it.
+    pub work: Work,
     /// What it is compared with, if anything can be.
     pub relay: Option<Comparison>,
     /// What the figure counts.
     pub unit: Unit,
-    /// The ratio (for memory, the KiB) to reach in the end.
+    /// The ratio (for memory, the KiB; for time, the seconds) to reach in the end.
     pub target: Option<f64>,
-    /// The ratio (for memory, the KiB) that must not be missed.
+    /// The ratio (for memory, the KiB; for time, the seconds) that must not be missed.
     pub floor: Option<f64>,
 }
 
 /// The relay's side of a scenario.
 pub struct Comparison {
-    /// Which relay.
+    /// Which relay, or what else.
     pub kind: Kind,
-    /// Arguments of the load generator.
-    pub arguments: Vec<String>,
+    /// What is done to it.
+    pub work: Work,
 }
 
 /// A load that brokers and relays can both carry.
@@ -68,21 +87,25 @@ const LINK_Q1: Load = load("link QoS 1", "pairs --n 100 --qos 1 --count 500000 -
 const NODES_Q0: Load = load("nodes QoS 0", "pairs --n 100 --count 1000000 --warmup 100000 --settle-ms 1500");
 const NODES_Q1: Load = load("nodes QoS 1", "pairs --n 100 --qos 1 --count 500000 --warmup 50000 --settle-ms 1500");
 
+// Of 99 pairs, 33 have both at one node.
+const SPREAD_Q0: Load = load("spread QoS 0", "pairs --n 99 --count 1000000 --warmup 100000 --settle-ms 1500");
+const SPREAD_Q1: Load = load("spread QoS 1", "pairs --n 99 --qos 1 --count 500000 --warmup 50000 --settle-ms 1500");
+
 const fn load(name: &'static str, arguments: &'static str) -> Load {
     Load { name, arguments, relay: None }
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
+fn words(text: &str) -> Work {
+    Work::Load(text.split_whitespace().map(str::to_owned).collect())
 }
 
 impl Load {
     fn against(&self, suffix: &str, kind: Kind, relay: Kind, target: Option<f64>, floor: Option<f64>) -> Scenario {
-        let relay = Comparison { kind: relay, arguments: words(self.relay.unwrap_or(self.arguments)) };
+        let relay = Comparison { kind: relay, work: words(self.relay.unwrap_or(self.arguments)) };
         Scenario {
             name: format!("{}{suffix}", self.name),
             kind,
-            arguments: words(self.arguments),
+            work: words(self.arguments),
             relay: Some(relay),
             unit: Unit::Deliveries,
             target,
@@ -107,11 +130,22 @@ impl Load {
     fn across_nodes(&self, target: f64, floor: f64) -> Scenario {
         self.against("", Kind::TwoNodes, Kind::LinkedRelays, Some(target), Some(floor))
     }
+
+    fn spread(&self) -> Scenario {
+        let (three, one) = (Kind::ThreeNodes { suback_waits: true }, Kind::Broker { shards: 1 });
+        self.against(", 3 : 1 node", three, one, Some(2.2), Some(3.0))
+    }
 }
 
 fn alone(name: &str, arguments: &str, unit: Unit, target: Option<f64>, floor: Option<f64>) -> Scenario {
     let kind = Kind::Broker { shards: 1 };
-    Scenario { name: name.to_owned(), kind, arguments: words(arguments), relay: None, unit, target, floor }
+    Scenario { name: name.to_owned(), kind, work: words(arguments), relay: None, unit, target, floor }
+}
+
+/// 100,000 filters at each of three nodes.
+fn interest(name: &str, since: Since) -> Scenario {
+    let (kind, work, unit) = (Kind::ThreeNodes { suback_waits: false }, Work::Interest(since), Unit::Seconds);
+    Scenario { name: name.to_owned(), kind, work, relay: None, unit, target: Some(2.0), floor: Some(4.0) }
 }
 
 /// All of them, in the order of the table.
@@ -131,6 +165,10 @@ pub fn scenarios() -> Vec<Scenario> {
         LINK_Q1.linked(2.0, 3.2),
         NODES_Q0.across_nodes(2.5, 4.0),
         NODES_Q1.across_nodes(2.0, 3.2),
+        SPREAD_Q0.spread(),
+        SPREAD_Q1.spread(),
+        interest("filters, last SUBACK", Since::LastSuback),
+        interest("filters, restart", Since::Restart),
         PAIRS_Q0.two_shards(),
         PAIRS_Q1.two_shards(),
         FAN_IN_Q0.two_shards(),

@@ -40,18 +40,26 @@ pub enum Kind {
     LinkedBrokers,
     /// Two nodes of one cluster, of one shard each: publishers at one, subscribers at the other.
     TwoNodes,
+    /// Three nodes of one cluster, of one shard each: publishers and subscribers at all of them.
+    ThreeNodes {
+        /// SUBACK waits for the other nodes, as is the default.
+        suback_waits: bool,
+    },
 }
 
 /// Running processes; they end when dropped.
 pub struct Subject {
-    /// Where publishers connect.
-    pub publish: SocketAddr,
-    /// Where subscribers connect.
-    pub subscribe: SocketAddr,
+    /// Where publishers connect: to each in turn.
+    pub publish: Vec<SocketAddr>,
+    /// Where subscribers connect, in the same way.
+    pub subscribe: Vec<SocketAddr>,
+    /// The admin ports of the nodes of a cluster.
+    pub admins: Vec<SocketAddr>,
     /// Name and process id of each.
     pub processes: Vec<(&'static str, u32)>,
     children: Vec<Child>,
     folder: Folder,
+    programs: PathBuf,
 }
 
 /// A folder of its own, gone afterwards.
@@ -89,8 +97,10 @@ impl Subject {
         let folder = Folder(std::env::temp_dir().join(format!("tombolo-bench-{}", nonce())));
         fs::create_dir_all(&folder.0).with_context(|| format!("{} cannot be made", folder.0.display()))?;
         let address = local(free_port()?);
-        let (publish, subscribe, processes, children) = (address, address, Vec::new(), Vec::new());
-        let mut subject = Self { publish, subscribe, processes, children, folder };
+        let (publish, subscribe) = (vec![address], vec![address]);
+        let (admins, processes, children) = (Vec::new(), Vec::new(), Vec::new());
+        let programs_kept = programs.to_owned();
+        let mut subject = Self { publish, subscribe, admins, processes, children, folder, programs: programs_kept };
         match kind {
             Kind::Relay { mode, threads } => subject.relay(programs, "relay", mode, threads, address, None)?,
             Kind::Broker { shards } => {
@@ -98,13 +108,22 @@ impl Subject {
                 subject.broker(programs, "broker", &config("bench", address, admin, shards), &[], admin)?;
             }
             Kind::LinkedRelays => {
-                subject.subscribe = local(free_port()?);
-                let far = subject.subscribe;
+                let far = local(free_port()?);
+                subject.subscribe = vec![far];
                 subject.relay(programs, "far", Mode::Epoll, 1, far, None)?;
                 subject.relay(programs, "near", Mode::Epoll, 1, address, Some(far))?;
             }
-            Kind::LinkedBrokers => subject.linked_brokers(programs)?,
-            Kind::TwoNodes => subject.two_nodes(programs)?,
+            Kind::LinkedBrokers => subject.linked_brokers(programs, address)?,
+            Kind::TwoNodes => {
+                let far = local(free_port()?);
+                subject.subscribe = vec![far];
+                subject.nodes(programs, &[("near", address), ("far", far)], true)?;
+            }
+            Kind::ThreeNodes { suback_waits } => {
+                let all = vec![address, local(free_port()?), local(free_port()?)];
+                (subject.publish, subject.subscribe) = (all.clone(), all.clone());
+                subject.nodes(programs, &[("one", all[0]), ("two", all[1]), ("three", all[2])], suback_waits)?;
+            }
         }
         Ok(subject)
     }
@@ -153,15 +172,16 @@ impl Subject {
         self.spawn(name, command)
     }
 
-    fn linked_brokers(&mut self, programs: &Path) -> Result<()> {
-        self.subscribe = local(free_port()?);
+    fn linked_brokers(&mut self, programs: &Path, at: SocketAddr) -> Result<()> {
+        let dialled = local(free_port()?);
+        self.subscribe = vec![dialled];
         let (near_admin, far_admin) = (local(free_port()?), local(free_port()?));
-        let mut far = config("far", self.subscribe, far_admin, 1);
+        let mut far = config("far", dialled, far_admin, 1);
         let accept = json!({"users": ["link"], "passwordFiles": {"link": "link-password"}});
         far["links"] = json!([{"name": "near", "remoteCluster": "near", "accept": accept,
             "receive": [{"filters": ["#"]}]}]);
-        let mut near = config("near", self.publish, near_admin, 1);
-        let dial = json!({"servers": [format!("mqtt://{}", self.subscribe)], "clientIdPrefix": "near",
+        let mut near = config("near", at, near_admin, 1);
+        let dial = json!({"servers": [format!("mqtt://{dialled}")], "clientIdPrefix": "near",
             "usernameFile": "link-user", "passwordFile": "link-password"});
         near["links"] = json!([{"name": "far", "remoteCluster": "far", "dial": dial, "receive": []}]);
         let files = [("link-user", "link"), ("link-password", "bench")];
@@ -171,22 +191,37 @@ impl Subject {
         self.until("the link is ready", || ready(near_admin) && ready(far_admin))
     }
 
-    fn two_nodes(&mut self, programs: &Path) -> Result<()> {
-        self.subscribe = local(free_port()?);
-        let names = ["bench-0".to_owned(), "bench-1".to_owned()];
+    /// Nodes of one cluster: name of the process, and where clients connect.
+    fn nodes(&mut self, programs: &Path, nodes: &[(&'static str, SocketAddr)], suback_waits: bool) -> Result<()> {
+        let names: Vec<String> = (0..nodes.len()).map(|i| format!("bench-{i}")).collect();
         let files = certificates(&names)?;
         let files: Vec<(&str, &str)> = files.iter().map(|(file, content)| (*file, content.as_str())).collect();
-        let binds = [local(free_port()?), local(free_port()?)];
-        let nodes: Vec<(String, SocketAddr)> = names.iter().cloned().zip(binds).collect();
-        let admins = [local(free_port()?), local(free_port()?)];
-        // Both are started before either is awaited: a node waits for the others before it is ready.
-        for (i, (process, mqtt)) in [("near", self.publish), ("far", self.subscribe)].into_iter().enumerate() {
-            let mut config = config("bench", mqtt, admins[i], 1);
-            join(&mut config, &names[i], binds[i], &nodes);
+        let binds = nodes.iter().map(|_| free_port().map(local)).collect::<Result<Vec<_>>>()?;
+        self.admins = nodes.iter().map(|_| free_port().map(local)).collect::<Result<_>>()?;
+        let members: Vec<(String, SocketAddr)> = names.iter().cloned().zip(binds.iter().copied()).collect();
+        // All are started before any is awaited: a node waits for the others before it is ready.
+        for (i, (process, mqtt)) in nodes.iter().enumerate() {
+            let mut config = config("bench", *mqtt, self.admins[i], 1);
+            join(&mut config, &names[i], binds[i], &members);
+            if !suback_waits {
+                config["tuning"]["cluster"] = json!({"subscribeTimeout": 0});
+            }
             self.launch(programs, process, &config, &files)?;
         }
-        let ready = |admin| get(admin, "/v1/status").is_ok_and(|a| a.replace(' ', "").contains("\"ready\":true"));
-        self.until("the nodes have found each other", || admins.into_iter().all(ready))
+        let admins = self.admins.clone();
+        let ready = |admin: &SocketAddr| get(*admin, "/readyz").is_ok_and(|a| a.contains(" 200 "));
+        self.until("the nodes have found each other", || admins.iter().all(ready))
+    }
+
+    /// Kills the process at this place and starts it again.
+    pub fn restart(&mut self, at: usize) -> Result<()> {
+        self.children[at].kill()?;
+        self.children[at].wait()?;
+        let (name, _) = self.processes.remove(at);
+        drop(self.children.remove(at));
+        let mut command = Command::new(self.programs.join("tombolo-broker"));
+        command.arg("--config").arg(self.folder.0.join(name).join("broker.yaml"));
+        self.spawn(name, command)
     }
 
     fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {
@@ -235,7 +270,7 @@ fn config(cluster: &str, mqtt: SocketAddr, admin: SocketAddr, shards: u8) -> Val
 }
 
 /// The whole answer to a GET.
-fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;

@@ -74,6 +74,7 @@ impl Table {
             Unit::Deliveries => f.per_delivery,
             Unit::Publishes => f.per_publish,
             Unit::Memory => f.kib_per_connection,
+            Unit::Seconds => f.seconds,
         };
         row.own.push(figure(own));
         row.relay.extend(relay.map(figure));
@@ -119,9 +120,13 @@ impl fmt::Display for Table {
         writeln!(f)?;
         writeln!(
             f,
-            "CPU seconds per million deliveries (100k wildcards: publishes; idle: KiB per connection), medians."
+            "CPU seconds per million deliveries (100k wildcards: publishes; idle: KiB per connection; filters: seconds \
+             until three nodes hold each other's 100k), medians."
         )?;
-        writeln!(f, "Ratio: median of the ratios to the relay of the same run; QoS 2 against the relay's QoS 1.")
+        writeln!(
+            f,
+            "Ratio: median of the ratios to the relay of the same run; QoS 2 against the relay's QoS 1; three nodes against one."
+        )
     }
 }
 
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     fn figures(per_delivery: f64) -> Figures {
-        Figures { per_delivery, per_publish: 0.0, kib_per_connection: 0.0, clean: true }
+        Figures { per_delivery, per_publish: 0.0, kib_per_connection: 0.0, seconds: 0.0, clean: true }
     }
 
     fn row() -> Row {
