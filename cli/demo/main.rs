@@ -2,9 +2,10 @@
 
 mod certificates;
 mod process;
+mod second_act;
 mod story;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,9 @@ struct Play {
     /// The example to play.
     #[arg(long, value_name = "DIR", default_value = "examples/hybrid-cloud")]
     example: PathBuf,
+    /// The example of the second act, in which each side has several nodes; only after the first example.
+    #[arg(long, value_name = "DIR", default_value = "examples/hybrid-nodes")]
+    second: PathBuf,
     /// The program `tombolo` [default: the one beside this].
     #[arg(long, value_name = "FILE")]
     tombolo: Option<PathBuf>,
@@ -90,7 +94,7 @@ async fn play(flags: &Play) -> Result<()> {
         Some(_) if flags.example.join(certificates::FILES[0]).exists() => Some(flags.example.clone()),
         other => other,
     };
-    let mut up = Up::start(&tombolo, &manifests, &scratch.path().join("data")).await?;
+    let mut up = Up::start(&tombolo, &manifests, &scratch.path().join("data"), &[]).await?;
     let outcome = story::play(&mut up, certificates.as_deref()).await;
     match (outcome, flags.keep) {
         (Ok(sides), true) => {
@@ -106,7 +110,22 @@ async fn play(flags: &Play) -> Result<()> {
                 "passed: what is published at one side is seen once at each, {} and {}",
                 sides[0].name, sides[1].name
             );
-            Ok(())
+            if flags.example.ends_with("hybrid-cloud") {
+                second_act(flags, &tombolo, scratch.path()).await
+            } else {
+                Ok(())
+            }
         }
     }
+}
+
+async fn second_act(flags: &Play, tombolo: &Path, scratch: &Path) -> Result<()> {
+    println!();
+    let up = Up::start(tombolo, &[flags.second.clone()], &scratch.join("data-of-nodes"), &["--processes"]).await?;
+    let outcome = second_act::play(&up).await;
+    let stopped = up.stop().await;
+    outcome?;
+    stopped?;
+    println!("passed: a node was killed, and nothing that the others have acknowledged was lost or doubled");
+    Ok(())
 }

@@ -30,9 +30,9 @@ impl Up {
     ///
     /// # Errors
     /// It does not start, ends, or is not ready in time.
-    pub async fn start(tombolo: &Path, manifests: &[PathBuf], data_dir: &Path) -> Result<Self> {
+    pub async fn start(tombolo: &Path, manifests: &[PathBuf], data_dir: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(tombolo);
-        command.arg("up").arg("--data-dir").arg(data_dir);
+        command.arg("up").args(flags).arg("--data-dir").arg(data_dir);
         manifests.iter().for_each(|manifest| _ = command.arg("-f").arg(manifest));
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
         println!("$ tombolo {}", words.join(" "));
@@ -71,6 +71,19 @@ impl Up {
         let path = self.data_dir.join(RUN_FILE);
         let content = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         serde_json::from_slice(&content).with_context(|| format!("{}: not understood", path.display()))
+    }
+
+    /// Kills the process of a node without a warning.
+    ///
+    /// # Errors
+    /// It does not run, or not in a process of its own.
+    pub fn kill(&self, node: &str) -> Result<()> {
+        let running = self.run_file()?;
+        let pid = running.nodes.iter().find(|running| running.node == node).map(|running| running.pid.cast_signed());
+        let pid = pid.filter(|pid| *pid != running.pid.cast_signed()).and_then(rustix::process::Pid::from_raw);
+        let pid = pid.with_context(|| format!("{node} does not run in a process of its own"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            .with_context(|| format!("{node} is not killed"))
     }
 
     /// Asks it to stop, as Ctrl-C and Kubernetes do, and waits.

@@ -11,12 +11,16 @@ use tombolo::client::connection::{Connection, Happened, Message};
 use tombolo::client::options::Common;
 use tombolo::status::{ANSWER, ask};
 use tombolo::table::millis;
+use tombolo::up::run_file::RunningNode;
 
 use crate::process::Up;
 
-const LOCAL: &str = "deployment-local";
-const CLOUD: &str = "deployment-cloud";
-const TOPIC: &str = "from-cluster";
+/// The self-hosted cluster.
+pub const LOCAL: &str = "deployment-local";
+/// The one in the cloud.
+pub const CLOUD: &str = "deployment-cloud";
+/// What both want of each other.
+pub const TOPIC: &str = "from-cluster";
 const USER: &str = "demo";
 const PASSWORD: &str = "demo";
 
@@ -28,9 +32,10 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Arrivals that wait to be looked at; past it a subscriber waits.
 const SEEN_MAX: usize = 64;
 
-/// One of the two clusters.
+/// A node of one of the two clusters.
+#[derive(Clone)]
 pub struct Side {
-    /// Name of the cluster.
+    /// Its name; in the first act, where each cluster has one node, that of the cluster.
     pub name: String,
     host: String,
     port: String,
@@ -40,9 +45,11 @@ pub struct Side {
 }
 
 /// A message, and the side where it was seen.
-struct Seen {
-    side: usize,
-    payload: String,
+pub struct Seen {
+    /// Its place among those that subscribe.
+    pub side: usize,
+    /// The message.
+    pub payload: String,
     qos: u8,
     at: Instant,
 }
@@ -52,7 +59,11 @@ struct Seen {
 /// # Errors
 /// The first step that was not seen.
 pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]> {
-    let sides = [side(up, LOCAL, "mqttv5")?, side(up, CLOUD, "mqttv311")?];
+    let side = |cluster: &str, version| -> Result<Side> {
+        let first = sides(up, cluster, version)?.into_iter().next();
+        Ok(Side { name: cluster.to_owned(), ..first.with_context(|| format!("{cluster} does not run"))? })
+    };
+    let sides = [side(LOCAL, "mqttv5")?, side(CLOUD, "mqttv311")?];
     println!("step 1  two clusters run");
     for side in &sides {
         println!("        {} listens on {}:{}", side.name, side.host, side.port);
@@ -71,7 +82,7 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
         println!("        subscribed to {TOPIC} in {} as user {USER} ({})", side.name, side.version);
     }
     let since = Instant::now();
-    interest_crossed(&sides).await?;
+    interest_crossed(&sides.each_ref()).await?;
     println!("        each side knows that the other wants it, after {}", millis(since.elapsed().as_micros() as u64));
     let mut published = Vec::new();
     for (from, direction) in [(1, "in the cloud"), (0, "on the local side")] {
@@ -94,12 +105,18 @@ pub async fn play(up: &mut Up, certificates: Option<&Path>) -> Result<[Side; 2]>
     Ok(sides)
 }
 
-fn side(up: &Up, name: &str, version: &'static str) -> Result<Side> {
-    let nodes = up.run_file()?.nodes;
-    let node = nodes.into_iter().find(|node| node.cluster == name).with_context(|| format!("{name} does not run"))?;
-    let listener = node.listeners.first().with_context(|| format!("{name} has no listener"))?;
-    let (host, port) = listener.address.rsplit_once(':').context("a listener's address has no port")?;
-    Ok(Side { name: name.to_owned(), host: host.to_owned(), port: port.to_owned(), admin: node.admin, version })
+/// The nodes of a cluster, whose clients speak this version.
+///
+/// # Errors
+/// What runs is not known, or has no listener.
+pub fn sides(up: &Up, cluster: &str, version: &'static str) -> Result<Vec<Side>> {
+    let nodes = up.run_file()?.nodes.into_iter().filter(|node| node.cluster == cluster);
+    let side = |node: RunningNode| {
+        let listener = node.listeners.first().with_context(|| format!("{} has no listener", node.node))?;
+        let (host, port) = listener.address.rsplit_once(':').context("a listener's address has no port")?;
+        Ok(Side { host: host.to_owned(), port: port.to_owned(), name: node.node, admin: node.admin, version })
+    };
+    nodes.map(side).collect()
 }
 
 /// Flags as of `tombolo pub` and `tombolo sub`.
@@ -114,7 +131,11 @@ fn flags(side: &Side, certificates: Option<&Path>) -> Vec<String> {
     flags
 }
 
-fn connection(side: &Side, role: &str, certificates: Option<&Path>) -> Result<Connection> {
+/// A connection with a node, not made yet.
+///
+/// # Errors
+/// Certificates that cannot be read.
+pub fn connection(side: &Side, role: &str, certificates: Option<&Path>) -> Result<Connection> {
     let command = Common::augment_args(clap::Command::new("demo").no_binary_name(true));
     let mut words = flags(side, certificates);
     words.extend(["-V".to_owned(), side.version.to_owned()]);
@@ -123,7 +144,10 @@ fn connection(side: &Side, role: &str, certificates: Option<&Path>) -> Result<Co
 }
 
 /// Subscribes, and from then on tells what is seen.
-async fn subscribe(side: &Side, at: usize, certificates: Option<&Path>, seen: mpsc::Sender<Seen>) -> Result<()> {
+///
+/// # Errors
+/// The node does not grant QoS 2 in time.
+pub async fn subscribe(side: &Side, at: usize, certificates: Option<&Path>, seen: mpsc::Sender<Seen>) -> Result<()> {
     let mut connection = connection(side, "sub", certificates)?;
     let filters = [TOPIC.to_owned()];
     let granted = async {
@@ -153,7 +177,10 @@ async fn subscribe(side: &Side, at: usize, certificates: Option<&Path>, seen: mp
 }
 
 /// Waits until each side was told what the other wants: who publishes before, publishes to nobody.
-async fn interest_crossed(sides: &[Side; 2]) -> Result<()> {
+///
+/// # Errors
+/// It takes too long.
+pub async fn interest_crossed(sides: &[&Side]) -> Result<()> {
     let deadline = Instant::now() + SEEN;
     loop {
         let mut known = true;
