@@ -94,7 +94,14 @@ impl Record {
         let Some(lookup) = &mut self.lookup else { return };
         if lookup.deadline <= cx.now {
             if lookup.taking.is_none() {
-                return self.end_lookup(cx, Some(Refusal::Unavailable));
+                // Nobody waits for a silent node but who needs it.
+                let silent = cx.common.nodes.reachable_but(|node| lookup.answers.contains_key(node));
+                cx.common.nodes.silenced(&silent);
+                self.decide(cx);
+                let undecided = self.lookup.as_ref().is_some_and(|lookup| lookup.taking.is_none());
+                return if undecided {
+                    self.end_lookup(cx, Some(Refusal::Unavailable))
+                };
             }
             // What is being taken will be, but nobody waits for it any more.
             lookup.deadline = Millis::NEVER;
@@ -205,7 +212,8 @@ impl Record {
         let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.taking.is_none()) else { return };
         let stamp = lookup.stamp;
         let nodes = &cx.common.nodes;
-        if !nodes.reachable_but(|node| lookup.answers.contains_key(node)).is_empty() {
+        let waits_for = |(node, reach)| reach == Reach::Connected && !lookup.answers.contains_key::<Arc<str>>(node);
+        if nodes.to_ask().any(waits_for) {
             return;
         }
         let offers = lookup.answers.iter().filter_map(|(node, answer)| match answer {
@@ -262,7 +270,7 @@ impl Record {
             Answer::Export(_) => &[],
         });
         let named: BTreeSet<&Arc<str>> = told.chain(given).collect();
-        let reaches = nodes.others().filter_map(|(node, reach)| match (reach, cx.out.claims(node, cx.id)) {
+        let reaches = nodes.to_ask().filter_map(|(node, reach)| match (reach, cx.out.claims(node, cx.id)) {
             (Reach::Connected, _) => None,
             (_, _) if named.contains(node) => Some(reach),
             (Reach::Unreachable | Reach::Suspended, Claim::No) => None,

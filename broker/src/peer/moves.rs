@@ -144,6 +144,7 @@ impl Moves {
         if envelope.lives.to != nodes.life || nodes.life_of(from) != Some(envelope.lives.from) {
             return;
         }
+        self.common.nodes.heard(from);
         let mut whole = None;
         if envelope.is_part() {
             match self.incomplete.take(from, &envelope, now) {

@@ -33,6 +33,8 @@ pub struct Nodes {
 #[derive(Debug)]
 struct Node {
     reach: Reach,
+    /// It did not answer a look-up in time, and was not heard of since: for look-ups it can't be reached.
+    silent: bool,
     /// Its life, once it was reached.
     life: Option<u64>,
     /// By its shards.
@@ -51,7 +53,12 @@ impl Nodes {
     /// A node is in the list; nothing if it was before.
     pub fn add(&mut self, node: Arc<str>) {
         if node != self.me {
-            self.others.entry(node).or_insert(Node { reach: Reach::Unreachable, life: None, lanes: Vec::new() });
+            self.others.entry(node).or_insert(Node {
+                reach: Reach::Unreachable,
+                silent: false,
+                life: None,
+                lanes: Vec::new(),
+            });
         }
     }
 
@@ -68,13 +75,37 @@ impl Nodes {
         if known.life != Some(life) || known.lanes.len() != usize::from(shards) {
             known.lanes = (0..shards).map(|_| Arc::new(Tag::new(node.clone()))).collect();
         }
-        (known.reach, known.life) = (Reach::Connected, Some(life));
+        (known.reach, known.silent, known.life) = (Reach::Connected, false, Some(life));
         renewed
     }
 
     /// There is none any more; false if the node is not known.
     pub fn lost(&mut self, node: &str, reach: Reach) -> bool {
         self.others.get_mut(node).map(|known| known.reach = reach).is_some()
+    }
+
+    /// It said something.
+    pub fn heard(&mut self, node: &str) {
+        if let Some(known) = self.others.get_mut(node).filter(|known| known.silent) {
+            known.silent = false;
+        }
+    }
+
+    /// These were asked and did not answer in time.
+    pub fn silenced(&mut self, nodes: &[Arc<str>]) {
+        for node in nodes {
+            if let Some(known) = self.others.get_mut(node) {
+                known.silent = true;
+            }
+        }
+    }
+
+    /// The others, with whether a look-up can reach them: one that is silent is as one that was just lost.
+    pub fn to_ask(&self) -> impl Iterator<Item = (&Arc<str>, Reach)> {
+        self.others.iter().map(|(node, known)| {
+            let lost = known.silent && known.reach == Reach::Connected;
+            (node, if lost { Reach::Unreachable } else { known.reach })
+        })
     }
 
     /// Whether it can be reached; a node that is not in the list can't.
