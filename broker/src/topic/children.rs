@@ -11,7 +11,7 @@ pub(super) enum Children {
     /// One level, and its node.
     One(Box<str>, usize),
     /// Several; not fewer than two.
-    Many(Box<BTreeMap<Box<str>, usize>>),
+    Many(BTreeMap<Box<str>, usize>),
 }
 
 // === impl Children ===
@@ -49,7 +49,7 @@ impl Children {
     pub fn insert(&mut self, level: &str, child: usize) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(level.into(), child),
-            Self::One(other, its) => Self::Many(Box::new([(other, its), (level.into(), child)].into())),
+            Self::One(other, its) => Self::Many([(other, its), (level.into(), child)].into()),
             Self::Many(mut all) => {
                 all.insert(level.into(), child);
                 Self::Many(all)
