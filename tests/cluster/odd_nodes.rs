@@ -58,8 +58,8 @@ async fn a_node_that_is_not_heard_though_it_hears_is_given_up_by_both_and_misses
         let topic = format!("t/{mute}");
         let subscriber = Client::subscriber(cluster.address(deaf), 5, &format!("to-{mute}"), &[(&topic, 1)]).await;
         clients.push((topic, subscriber, Client::clean(cluster.address(mute), 5, &format!("from-{mute}")).await));
-        cluster.swallow(mute, deaf);
     }
+    mutes.into_iter().for_each(|mute| cluster.swallow(mute, deaf));
     for (topic, _, publisher) in &mut clients {
         for n in 1..=20 {
             publish(publisher, topic, n, b"").await;

@@ -35,7 +35,7 @@ impl File {
     }
 }
 
-/// Folders that hold nothing of ours.
+/// Folders that hold nothing of ours; `.git` is a file where the repository has a second working tree.
 const SKIPPED: [&str; 3] = ["target", ".git", "proptest-regressions"];
 
 /// All text files of the repository.
@@ -52,10 +52,11 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     for path in entries.map(|e| e.expect("folders can be read").path()) {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if !SKIPPED.contains(&name.as_str()) {
-                walk(root, &path, files);
-            }
+            walk(root, &path, files);
         } else if let Ok(text) = fs::read_to_string(&path) {
             files.push(File { path: relative(root, &path), text });
         }

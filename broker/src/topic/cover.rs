@@ -1,10 +1,8 @@
 //! The minimal cover of many filters, kept up to date with each change: what one side of a link asks the other for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::collections::BTreeSet;
 
+use super::children::Children;
 use super::{Filter, filter::levels};
 
 /// A multiset of filters and its minimal cover: the members that no other member covers.
@@ -36,11 +34,11 @@ pub struct Delta {
 #[derive(Debug, Default)]
 struct Node {
     /// By the next level, `+` among them, but not `#`.
-    children: BTreeMap<Box<str>, usize>,
+    children: Children,
     /// The filter that ends here.
-    here: Option<Entry>,
+    here: Option<Box<Entry>>,
     /// The filter that ends with `#` behind these levels.
-    hash: Option<Entry>,
+    hash: Option<Box<Entry>>,
     /// Members of the cover here and below, so that a walk in search of them skips the rest.
     members: usize,
 }
@@ -105,7 +103,7 @@ impl Cover {
             entry.count += 1;
             return Delta::default();
         }
-        *slot = Some(Entry { filter: filter.clone(), count: 1, member: false });
+        *slot = Some(Box::new(Entry { filter: filter.clone(), count: 1, member: false }));
         if self.is_covered(&pattern) {
             return Delta::default();
         }
@@ -152,7 +150,7 @@ impl Cover {
         let mut path = vec![at];
         self.nodes.first()?;
         for &level in &pattern.levels {
-            at = *self.nodes[at].children.get(level)?;
+            at = self.nodes[at].children.get(level)?;
             path.push(at);
         }
         Some(path)
@@ -167,13 +165,13 @@ impl Cover {
         let mut path = vec![at];
         for &level in &pattern.levels {
             at = match self.nodes[at].children.get(level) {
-                Some(&child) => child,
+                Some(child) => child,
                 None => {
                     let child = self.free.pop().unwrap_or_else(|| {
                         self.nodes.push(Node::default());
                         self.nodes.len() - 1
                     });
-                    self.nodes[at].children.insert(level.into(), child);
+                    self.nodes[at].children.insert(level, child);
                     child
                 }
             };
@@ -183,7 +181,7 @@ impl Cover {
     }
 
     /// Where the entry of a filter belongs, given its path.
-    fn slot(&mut self, path: &[usize], pattern: &Pattern<'_>) -> &mut Option<Entry> {
+    fn slot(&mut self, path: &[usize], pattern: &Pattern<'_>) -> &mut Option<Box<Entry>> {
         let node = &mut self.nodes[path[path.len() - 1]];
         if pattern.hash { &mut node.hash } else { &mut node.here }
     }
@@ -220,7 +218,7 @@ impl Cover {
 
     /// Whether another filter of the multiset covers this one.
     fn is_covered(&self, pattern: &Pattern<'_>) -> bool {
-        let other = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.filter != *pattern.filter);
+        let other = |entry: &Option<Box<Entry>>| entry.as_ref().is_some_and(|entry| entry.filter != *pattern.filter);
         let mut open = vec![(ROOT, 0)];
         while let Some((at, depth)) = open.pop() {
             let node = &self.nodes[at];
@@ -285,7 +283,7 @@ impl Cover {
         let children = &self.nodes[at].children;
         let same = children.get(level);
         let plus = if level == "+" || (depth == 0 && level.starts_with('$')) { None } else { children.get("+") };
-        same.into_iter().chain(plus).copied()
+        same.into_iter().chain(plus)
     }
 }
 
@@ -302,21 +300,20 @@ impl<'a> Pattern<'a> {
     fn entries<'n>(&self, node: &'n Node, depth: usize) -> [Option<&'n Entry>; 2] {
         let all = self.hash && depth >= self.levels.len();
         let here = all || depth == self.levels.len();
-        [node.here.as_ref().filter(|_| here), node.hash.as_ref().filter(|_| all)]
+        [node.here.as_deref().filter(|_| here), node.hash.as_deref().filter(|_| all)]
     }
 
     /// The children of a node that the filter leads to, with their levels.
     fn children<'n>(&self, node: &'n Node, depth: usize) -> impl Iterator<Item = (&'n str, usize)> + use<'n> {
-        let bounds = match self.levels.get(depth) {
-            Some(&"+") => Some((Bound::Unbounded, Bound::Unbounded)),
-            Some(&level) => Some((Bound::Included(level), Bound::Included(level))),
-            None if self.hash => Some((Bound::Unbounded, Bound::Unbounded)),
-            None => None,
+        let (all, one) = match self.levels.get(depth) {
+            Some(&"+") => (true, None),
+            Some(&level) => (false, node.children.entry(level)),
+            None => (self.hash, None),
         };
         // Wildcards at the first level do not match what begins with `$` [MQTT-4.7.2-1].
         let hidden = depth == 0 && self.levels[0] == "+";
-        let children = bounds.map(|bounds| node.children.range::<str, _>(bounds)).into_iter().flatten();
-        children.map(|(level, &child)| (&**level, child)).filter(move |(level, _)| !(hidden && level.starts_with('$')))
+        let all = all.then(|| node.children.iter()).into_iter().flatten();
+        all.chain(one).filter(move |(level, _)| !(hidden && level.starts_with('$')))
     }
 }
 

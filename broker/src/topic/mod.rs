@@ -1,5 +1,6 @@
 //! Topic names and topic filters by section 4.7, subscriptions with their share, and the minimal cover of many filters.
 
+mod children;
 mod cover;
 mod filter;
 mod name;

@@ -149,7 +149,7 @@ impl World {
             let settings = last.unwrap_or_else(|| plan.settings(cluster, remote));
             let local = plan.local(cluster, life);
             let mut link = Link::with_spool(local, settings, filters, SimSpool::new(plan.durable));
-            if life % 2 == 0 {
+            if life.is_multiple_of(2) {
                 // Started again by the next release, which speaks more, and by this one the time after.
                 link.speak(Speech { versions: (VERSION_MIN, VERSION_MAX + 1), capabilities: u64::MAX });
             }
