@@ -147,3 +147,25 @@ async fn processes_end_when_tombolo_up_is_killed() {
         wait::until_true("nobody listens any more", gone).await;
     }
 }
+
+#[tokio::test]
+async fn linked_clusters_of_three_nodes_are_ready_when_each_node_is_linked() {
+    let (local, cloud) = (ports::free_in_a_row(3), ports::free_in_a_row(3));
+    let manifests: Vec<(String, String)> = tombolo_tests::up::example("hybrid-cloud", &[])
+        .into_iter()
+        .map(|(name, text)| {
+            let text = text.replace("1883", &local.to_string()).replace("2883", &cloud.to_string());
+            (name, text.replace("spec:\n  listeners", "spec:\n  replicas: 3\n  listeners"))
+        })
+        .collect();
+    let manifests: Vec<(&str, &str)> = manifests.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let mut up = Up::spawn(&manifests);
+    up.ready().await;
+    assert!(up.child.output().contains("ready: 2 clusters of 6 nodes, 2 links"), "{}", up.child.output());
+    for cluster in ["deployment-local", "deployment-cloud"] {
+        for node in up.nodes(cluster) {
+            let status = node.admin.status().await.expect("the node runs");
+            assert!(status.links.iter().all(|link| link.ready), "{:?}", status.links);
+        }
+    }
+}
