@@ -4,6 +4,7 @@ mod children;
 pub mod config;
 mod metadata;
 mod pod;
+pub mod rollout;
 
 pub use children::{Child, children};
 pub use metadata::{Names, selector};
