@@ -6,6 +6,8 @@ mod metadata;
 mod pod;
 pub mod rollout;
 
-pub use children::{Child, children};
+pub use children::{
+    CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template, template_hash,
+};
 pub use metadata::{Names, selector};
 pub use pod::DEFAULT_IMAGE;
