@@ -46,7 +46,7 @@ pub enum ApplyError {
 pub async fn apply(world: &World, key: &ClusterKey, owner: &str, children: &[Value]) -> Result<(), ApplyError> {
     let changed: Vec<_> = children.iter().filter(|child| !is_applied(world, key, child)).collect();
     for child in &changed {
-        refuse_foreign(world, key, owner, child)?;
+        refuse_foreign(world, key, owner, child).await?;
     }
     // The last is the one that can be refused for what the spec says: it is tried before anything is written.
     if let Some(set) = changed.iter().find(|child| kind_of(child) == "StatefulSet") {
@@ -109,7 +109,8 @@ pub async fn nudge(world: &World, namespace: &str, pods: &[&Pod], hash: &str) ->
             "metadata": {"uid": pod.metadata.uid, "annotations": {CONFIG_HASH_ANNOTATION: hash}},
         });
         let pods = Api::<Pod>::namespaced(world.client.clone(), namespace);
-        match pods.patch(name, &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }, &Patch::Merge(&patch)).await {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match pods.patch(name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => _ = world.counters.writes.fetch_add(1, Relaxed),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
             Err(error) => return Err(error),
@@ -171,10 +172,15 @@ fn is_owned(object: &ObjectMeta, owner: &str) -> bool {
     object.owner_references.iter().flatten().any(|reference| reference.uid == owner && reference.controller == Some(true))
 }
 
-/// An object of somebody else is left as it is, and said.
-fn refuse_foreign(world: &World, key: &ClusterKey, owner: &str, child: &Value) -> Result<(), ApplyError> {
+/// An object of somebody else is left as it is, and said. What no watch told of may be there without our labels, so that it
+/// is asked for.
+async fn refuse_foreign(world: &World, key: &ClusterKey, owner: &str, child: &Value) -> Result<(), ApplyError> {
     let (kind, name) = (kind_of(child), name_of(child));
-    let Some(object) = current(world, &key.namespace, kind, name) else { return Ok(()) };
+    let object = match current(world, &key.namespace, kind, name) {
+        Some(object) => Some(object),
+        None => api(world, &key.namespace, kind).get_metadata_opt(name).await?.map(|object| object.metadata),
+    };
+    let Some(object) = object else { return Ok(()) };
     let controlled = object.owner_references.iter().flatten().find(|reference| reference.controller == Some(true));
     let message = match controlled {
         Some(reference) if reference.uid == owner => return Ok(()),

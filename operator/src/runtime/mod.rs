@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tombolo_crds::{API_VERSION, GROUP};
 
 use crate::reconcile::world::{ClusterKey, World};
-use crate::reconcile::{ReconcileError, reconcile};
+use crate::reconcile::reconcile;
 use health::Health;
 use http::Served;
 use lease::Candidate;
@@ -215,8 +215,6 @@ async fn pass(world: Arc<World>, metrics: Arc<Metrics>, key: ClusterKey) -> (Clu
             let seconds = wake.map(|at| u64::try_from(at - now).unwrap_or(0).clamp(1, 30 * 86_400));
             Ended::Well(seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)))
         }
-        // It stands in the status, and stays so until something changes.
-        Ok(Ok(Err(ReconcileError::Fault(fault)))) if fault.stalled => Ended::Well(None),
         Ok(Ok(Err(error))) => {
             world.counters.failures.fetch_add(1, Relaxed);
             failed(&error)

@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tombolo_tests::binaries::binary;
 use tombolo_tests::child::Child;
 use tombolo_tests::{http, ports};
 
@@ -155,9 +154,17 @@ impl Operator {
         .await;
     }
 
-    /// One of its metrics.
+    /// One of its metrics; it is waited for until it serves them.
     pub async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = http::get(self.address, "/metrics").await.expect("metrics");
+        let mut text = String::new();
+        eventually("metrics are served", async || match http::get(self.address, "/metrics").await {
+            Ok((_, served)) => {
+                text = served;
+                true
+            }
+            Err(_) => false,
+        })
+        .await;
         let line = text.lines().find(|line| line.split(' ').next() == Some(name));
         let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
         value.unwrap_or_else(|| panic!("no metric {name} in {text}"))
@@ -235,11 +242,19 @@ pub fn helm(arguments: &[&str]) -> std::process::Output {
     let built = assets.join("helm");
     let program = if built.is_file() { built } else { PathBuf::from("helm") };
     let mut command = Command::new(program);
-    command.args(["template", "tombolo"]).arg(root().join("charts/tombolo")).args(arguments);
+    command.args(["template", "tombolo", "--kube-version", crate::plane::VERSION]).arg(root().join("charts/tombolo")).args(arguments);
     command.output().unwrap_or_else(|error| panic!("helm does not start: {error}; run `make kube`"))
 }
 
 /// The folder of the workspace.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/kube is two below").to_owned()
+}
+
+/// A program of the workspace, beside this one.
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let path = own.with_file_name(name);
+    assert!(path.is_file(), "{} is missing: run `make e2e-api`, which builds it", path.display());
+    path
 }

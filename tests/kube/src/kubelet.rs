@@ -15,9 +15,10 @@ use kube::{Api, Client};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tombolo_tests::binaries::binary;
 use tombolo_tests::child::Child;
 use tombolo_tests::http;
+
+use crate::house::binary;
 
 /// Between two looks at the pods: this kubelet asks, so that its rights and watches are nobody's concern.
 const PERIOD: Duration = Duration::from_millis(100);

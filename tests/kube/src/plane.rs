@@ -14,7 +14,7 @@ use tombolo_tests::child::Child;
 use tombolo_tests::ports;
 
 /// Version of Kubernetes that `make kube` builds.
-const VERSION: &str = "1.34.4";
+pub const VERSION: &str = "1.34.4";
 /// How long a program of it may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -79,7 +79,7 @@ impl Plane {
                 format!("--client-ca-file={}", file("ca.crt")),
                 "--authorization-mode=RBAC".to_owned(),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", file("accounts.key")),
+                format!("--service-account-key-file={}", file("accounts.pub")),
                 format!("--service-account-signing-key-file={}", file("accounts.key")),
             ]);
         });
@@ -112,11 +112,6 @@ impl Plane {
     /// A client with every right.
     pub async fn admin(&self) -> Client {
         client(&self.kubeconfig(&self.identity("admin"))).await
-    }
-
-    /// The kubeconfig of who has every right.
-    pub fn admin_kubeconfig(&self) -> String {
-        self.kubeconfig(&self.identity("admin"))
     }
 
     /// The kubeconfig of who has a token.
@@ -187,7 +182,9 @@ fn certificates(folder: &Path) {
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("valid");
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     write("ca.crt", &authority.pem());
-    write("accounts.key", &KeyPair::generate().expect("a key").serialize_pem());
+    let accounts = KeyPair::generate().expect("a key");
+    write("accounts.key", &accounts.serialize_pem());
+    write("accounts.pub", &accounts.public_key_pem());
     let identities = [
         ("apiserver", "kube-apiserver", None),
         ("admin", "admin", Some("system:masters")),

@@ -149,10 +149,9 @@ pub async fn a_missing_secret_is_named_and_awaited(plane: Arc<Plane>) {
 
 pub async fn an_object_of_somebody_else_is_left_alone_and_said(plane: Arc<Plane>) {
     let house = House::build(&plane, "taken", Runs::Nothing).await;
-    // It bears our labels, so that it is seen, and is not ours.
+    // Without our labels no watch tells of it.
     house
-        .apply(&json!({"apiVersion": "v1", "kind": "Service",
-                       "metadata": {"name": "edge", "labels": {"app.kubernetes.io/managed-by": "tombolo-operator"}},
+        .apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "edge"},
                        "spec": {"ports": [{"port": 80}]}}).to_string())
         .await;
     let _operator = house.operator("one");

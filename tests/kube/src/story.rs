@@ -127,6 +127,7 @@ pub async fn three_nodes_are_one_broker(plane: Arc<Plane>) {
 /// The reason code of a CONNACK.
 async fn login(house: &House, password: &str) -> u8 {
     let connect = Connect::new(5, "again").login("sensor", password);
-    let (_, connack) = Raw::connect(broker(house, "edge-0", 1883), &connect).await;
-    connack.reason
+    let mut client = Raw::open(broker(house, "edge-0", 1883), 5).await;
+    client.send(connect.bytes()).await;
+    client.packet().await.connack().reason
 }
