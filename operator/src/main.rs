@@ -57,7 +57,11 @@ async fn main() -> ExitCode {
 async fn start(flags: Flags) -> anyhow::Result<Outcome> {
     let filter = EnvFilter::try_new(&flags.log).with_context(|| format!("--log `{}`", flags.log))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if flags.log_json.unwrap_or(!std::io::stderr().is_terminal()) { lines.json().init() } else { lines.init() }
+    if flags.log_json.unwrap_or(!std::io::stderr().is_terminal()) {
+        lines.json().init()
+    } else {
+        lines.init()
+    }
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a provider of cryptography was installed before"))?;

@@ -44,7 +44,8 @@ pub(super) struct Guard {
 
 /// Lets a request pass that bears the token.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let wanted = match tokio::fs::read(&guard.token_file).await {
         Ok(token) => token,
         Err(error) => {
@@ -57,7 +58,8 @@ pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Ne
         return next.run(request).await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (StatusCode::UNAUTHORIZED, challenge, "send the token of this cluster: Authorization: Bearer TOKEN\n").into_response()
+    (StatusCode::UNAUTHORIZED, challenge, "send the token of this cluster: Authorization: Bearer TOKEN\n")
+        .into_response()
 }
 
 /// By digests, so that the time it takes says nothing of how much was right.

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use tombolo_broker_api::{
-    Accept, Admin, Anonymous, Authentication, Cluster, Config, Dial, DialTls, Link, Listener, ListenerTls,
-    SecureAdmin,
+    Accept, Admin, Anonymous, Authentication, Cluster, Config, Dial, DialTls, Link, Listener, ListenerTls, SecureAdmin,
 };
 use tombolo_crds::brokercluster::Anonymous as AnonymousSpec;
 

@@ -7,7 +7,8 @@ mod pod;
 pub mod rollout;
 
 pub use children::{
-    CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template, template_hash,
+    CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template,
+    template_hash,
 };
 pub use metadata::{Names, secret_child, selector};
 pub use pod::DEFAULT_IMAGE;

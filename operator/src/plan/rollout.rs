@@ -281,7 +281,7 @@ impl<'a> View<'a> {
         let mut others = (0..self.set.replicas).filter(|ordinal| *ordinal != target.pod.ordinal);
         others.find(|ordinal| match self.pod(*ordinal) {
             None => true,
-            Some(pod) => !self.available(pod) && !(pod.failing && self.outdated(pod)),
+            Some(pod) => !(self.available(pod) || pod.failing && self.outdated(pod)),
         })
     }
 

@@ -39,17 +39,24 @@ pub enum ApplyError {
     Api(#[from] kube::Error),
 }
 
-/// Applies child objects in their order, and stops at the first that can't be.
+/// Applies child objects in their order, and stops at the first that can't be. With `try_first` nothing is written when the
+/// StatefulSet would be refused.
 ///
 /// # Errors
 /// An object is refused, belongs to somebody else, or can't be written now.
-pub async fn apply(world: &World, key: &ClusterKey, owner: &str, children: &[Value]) -> Result<(), ApplyError> {
+pub async fn apply(
+    world: &World,
+    key: &ClusterKey,
+    owner: &str,
+    children: &[Value],
+    try_first: bool,
+) -> Result<(), ApplyError> {
     let changed: Vec<_> = children.iter().filter(|child| !is_applied(world, key, child)).collect();
     for child in &changed {
         refuse_foreign(world, key, owner, child).await?;
     }
-    // The last is the one that can be refused for what the spec says: it is tried before anything is written.
-    if let Some(set) = changed.iter().find(|child| kind_of(child) == "StatefulSet") {
+    // The last is the one that can be refused for what the spec says: then it is tried before anything is written.
+    if let Some(set) = changed.iter().find(|child| try_first && kind_of(child) == "StatefulSet") {
         send(world, key, set, true).await?;
     }
     for child in changed {
@@ -68,7 +75,8 @@ pub async fn prune(world: &World, key: &ClusterKey, owner: &str, wanted: &[Value
     for kind in METADATA_KINDS {
         let ours = world.metadata_of(kind).select(&key.namespace, |object| {
             let own = object.labels.as_ref();
-            is_owned(object, owner) && labels.iter().all(|(key, value)| own.is_some_and(|own| own.get(key) == Some(value)))
+            is_owned(object, owner)
+                && labels.iter().all(|(key, value)| own.is_some_and(|own| own.get(key) == Some(value)))
         });
         for object in ours {
             let name = object.name.as_deref().unwrap_or_default();
@@ -169,7 +177,11 @@ fn hash(child: &Value) -> u64 {
 }
 
 fn is_owned(object: &ObjectMeta, owner: &str) -> bool {
-    object.owner_references.iter().flatten().any(|reference| reference.uid == owner && reference.controller == Some(true))
+    object
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|reference| reference.uid == owner && reference.controller == Some(true))
 }
 
 /// An object of somebody else is left as it is, and said. What no watch told of may be there without our labels, so that it

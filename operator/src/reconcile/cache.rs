@@ -55,9 +55,8 @@ impl<T> Cache<T> {
     pub fn prune(&self, listing: &Listing) -> Vec<Arc<T>> {
         let gone: Vec<(String, String)> = {
             let objects = self.lock();
-            let scoped = objects.iter().filter(|(namespace, _)| {
-                listing.scope.as_ref().is_none_or(|scope| scope == *namespace)
-            });
+            let scoped =
+                objects.iter().filter(|(namespace, _)| listing.scope.as_ref().is_none_or(|scope| scope == *namespace));
             let all = scoped.flat_map(|(namespace, names)| names.keys().map(|name| (namespace.clone(), name.clone())));
             all.filter(|place| !listing.seen.contains(place)).collect()
         };

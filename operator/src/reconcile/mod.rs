@@ -21,10 +21,8 @@ use tombolo_crds::{BrokerCluster, PAUSED_ANNOTATION, reasons};
 use crate::observed::secret_value;
 use crate::plan::rollout::{Cause, Decision, Facts, Progress, step};
 use crate::plan::{Child, Instance, Names, children, config_of, secret_child, template, template_hash};
-use crate::status::{
-    ClusterSeen, Fault, LinkSeen, cluster_status, kept_evacuation, link_status,
-};
-use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, Validated, ValidCluster, validate};
+use crate::status::{ClusterSeen, Fault, LinkSeen, cluster_status, kept_evacuation, link_status};
+use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, Validated, validate};
 use apply::ApplyError;
 use certificates::Certificates;
 use observe::{Seen, facts, observe};
@@ -144,12 +142,7 @@ fn wake(facts: &Facts, planned: Option<&Planned>) -> Wake {
 }
 
 /// Links that name a cluster that does not exist, or none at all.
-async fn without_cluster(
-    world: &World,
-    key: &ClusterKey,
-    seen: &Seen,
-    now: i64,
-) -> Result<Wake, ReconcileError> {
+async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64) -> Result<Wake, ReconcileError> {
     world.targets.set(key, Vec::new());
     if seen.links.is_empty() {
         world.forget(key);
@@ -237,7 +230,9 @@ async fn carry_out(
     planned: &Planned,
 ) -> Result<(), ApplyError> {
     let owner = cluster.metadata.uid.as_deref().unwrap_or_default();
-    apply::apply(world, key, owner, &planned.children).await?;
+    // What else goes into the pod template was checked by the schema.
+    let try_first = !cluster.spec.pod_overrides.is_empty();
+    apply::apply(world, key, owner, &planned.children, try_first).await?;
     apply::prune(world, key, owner, &planned.children).await?;
     let pods: Vec<&Pod> = seen.pods.iter().map(|pod| &**pod).collect();
     apply::nudge(world, &key.namespace, &pods, &planned.config_hash).await?;
@@ -332,4 +327,3 @@ fn certificates_of(valid: &ValidCluster) -> Vec<(String, i64)> {
     });
     with_tls.collect()
 }
-

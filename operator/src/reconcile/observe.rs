@@ -195,13 +195,22 @@ pub fn ordinal(cluster: &str, pod: &Pod) -> Option<u16> {
 fn is_failing(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let conditions = status.conditions.iter().flatten();
-    let no_place = conditions.into_iter().any(|condition| {
-        condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("Unschedulable")
-    });
+    let no_place = conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("Unschedulable"));
     let waits = |state: &Option<ContainerState>| {
         let reason = state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.as_deref());
-        ["CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName",
-         "CreateContainerConfigError", "CreateContainerError"].into_iter().any(|bad| reason == Some(bad))
+        [
+            "CrashLoopBackOff",
+            "ImagePullBackOff",
+            "ErrImagePull",
+            "ErrImageNeverPull",
+            "InvalidImageName",
+            "CreateContainerConfigError",
+            "CreateContainerError",
+        ]
+        .into_iter()
+        .any(|bad| reason == Some(bad))
     };
     let mut containers = status.container_statuses.iter().flatten();
     status.phase.as_deref() == Some("Failed") || no_place || containers.any(|container| waits(&container.state))

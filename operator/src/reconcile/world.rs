@@ -74,8 +74,7 @@ pub struct Counters {
 }
 
 /// Kinds whose metadata is watched.
-pub const METADATA_KINDS: [&str; 5] =
-    ["ServiceAccount", "Secret", "Service", "NetworkPolicy", "PodDisruptionBudget"];
+pub const METADATA_KINDS: [&str; 5] = ["ServiceAccount", "Secret", "Service", "NetworkPolicy", "PodDisruptionBudget"];
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whoever held it left it whole: each change below is one call.
@@ -180,7 +179,8 @@ impl World {
         self.set_named(key, &HashSet::new());
         self.reports.forget(key);
         self.targets.set(key, Vec::new());
-        let ours = |name: &str| name == key.name || name.strip_prefix(&key.name).is_some_and(|rest| rest.starts_with('-'));
+        let ours =
+            |name: &str| name == key.name || name.strip_prefix(&key.name).is_some_and(|rest| rest.starts_with('-'));
         lock(&self.applied).retain(|(_, namespace, name), _| namespace != &key.namespace || !ours(name));
     }
 }

@@ -82,7 +82,9 @@ impl Health {
         }
         if !state.missing_crds.is_empty() {
             let missing = state.missing_crds.iter().cloned().collect::<Vec<_>>().join(", ");
-            return Err(format!("the CRD {missing} is missing; install the CRDs: kubectl apply --server-side -f crds/"));
+            return Err(format!(
+                "the CRD {missing} is missing; install the CRDs: kubectl apply --server-side -f crds/"
+            ));
         }
         match state.watches.iter().find_map(|(place, waits)| waits.as_ref().map(|waits| (place, waits))) {
             Some(((kind, scope), waits)) => Err(format!("the watch of {kind} in {scope} is not complete: {waits}")),

@@ -7,6 +7,7 @@ pub mod lease;
 pub mod metrics;
 pub mod poller;
 pub mod queue;
+pub mod wakes;
 pub mod watch;
 
 use std::future::Future;
@@ -17,18 +18,18 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tombolo_crds::{API_VERSION, GROUP};
 
-use crate::reconcile::world::{ClusterKey, World};
 use crate::reconcile::reconcile;
+use crate::reconcile::world::{ClusterKey, World};
 use health::Health;
 use http::Served;
 use lease::Candidate;
 use metrics::Metrics;
 use queue::{Ended, Queue};
+use wakes::Wakes;
 use watch::{Scopes, Watching};
 
 /// What the program was told.
@@ -88,13 +89,13 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     }
     health.leads();
     tracing::info!(identity = options.identity, "This process leads.");
-    let (wake, woken) = mpsc::unbounded_channel();
-    let watching = Watching { world: Arc::clone(&world), wake: wake.clone(), health: Arc::clone(&health) };
+    let wakes = Arc::new(Wakes::default());
+    let watching = Watching { world: Arc::clone(&world), wakes: Arc::clone(&wakes), health: Arc::clone(&health) };
     watching.start(&Scopes::new(&options.namespaces), &mut tasks);
-    tasks.spawn(poller::poll(Arc::clone(&world), wake));
+    tasks.spawn(poller::poll(Arc::clone(&world), Arc::clone(&wakes)));
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let work = Work { world, health, metrics };
-    let mut working = tokio::spawn(work.run(woken, stopped));
+    let mut working = tokio::spawn(work.run(wakes, stopped));
     let outcome = tokio::select! {
         () = &mut stop => Outcome::Stopped,
         () = candidate.hold() => Outcome::LeaseLost,
@@ -155,11 +156,7 @@ struct Work {
 // === impl Work ===
 
 impl Work {
-    async fn run(
-        self,
-        mut woken: mpsc::UnboundedReceiver<ClusterKey>,
-        mut stopped: tokio::sync::oneshot::Receiver<()>,
-    ) {
+    async fn run(self, wakes: Arc<Wakes>, mut stopped: tokio::sync::oneshot::Receiver<()>) {
         let mut queue = Queue::default();
         let mut passes: JoinSet<(ClusterKey, Ended)> = JoinSet::new();
         loop {
@@ -175,16 +172,7 @@ impl Work {
             let next = if synced { queue.next() } else { Some(now + Duration::from_millis(50)) };
             tokio::select! {
                 _ = &mut stopped => break,
-                key = woken.recv() => match key {
-                    Some(key) => {
-                        queue.add(key, Instant::now());
-                        // All that are there, before the next look.
-                        while let Ok(key) = woken.try_recv() {
-                            queue.add(key, Instant::now());
-                        }
-                    }
-                    None => break,
-                },
+                keys = wakes.take() => keys.into_iter().for_each(|key| queue.add(key, Instant::now())),
                 Some(ended) = passes.join_next() => {
                     if let Ok((key, ended)) = ended {
                         queue.end(&key, ended, Instant::now());

@@ -14,12 +14,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tombolo_broker_api::Status;
 
+use super::wakes::Wakes;
 use crate::reconcile::targets::Target;
 use crate::reconcile::world::{ClusterKey, World};
 use crate::status::Report;
@@ -36,7 +36,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const SILENT_MIN: u32 = 3;
 
 /// Asks everybody who is a target, for ever.
-pub async fn poll(world: Arc<World>, wake: mpsc::UnboundedSender<ClusterKey>) {
+pub async fn poll(world: Arc<World>, wakes: Arc<Wakes>) {
     let mut tasks: HashMap<(ClusterKey, u16), (Target, JoinHandle<()>)> = HashMap::new();
     loop {
         let wanted: HashMap<_, _> =
@@ -54,7 +54,7 @@ pub async fn poll(world: Arc<World>, wake: mpsc::UnboundedSender<ClusterKey>) {
         });
         for (place, target) in wanted {
             tasks.entry(place).or_insert_with_key(|(key, _)| {
-                let asking = ask_for_ever(Arc::clone(&world), wake.clone(), key.clone(), target.clone());
+                let asking = ask_for_ever(Arc::clone(&world), Arc::clone(&wakes), key.clone(), target.clone());
                 (target, tokio::spawn(asking))
             });
         }
@@ -62,7 +62,7 @@ pub async fn poll(world: Arc<World>, wake: mpsc::UnboundedSender<ClusterKey>) {
     }
 }
 
-async fn ask_for_ever(world: Arc<World>, wake: mpsc::UnboundedSender<ClusterKey>, key: ClusterKey, target: Target) {
+async fn ask_for_ever(world: Arc<World>, wakes: Arc<Wakes>, key: ClusterKey, target: Target) {
     let mut line = Line { target, sender: None, tasks: JoinSet::new() };
     let mut silent = 0;
     loop {
@@ -83,7 +83,7 @@ async fn ask_for_ever(world: Arc<World>, wake: mpsc::UnboundedSender<ClusterKey>
         if let Some(report) = report
             && world.reports.put(&key, line.target.ordinal, report)
         {
-            let _ = wake.send(key.clone());
+            wakes.add(key.clone());
         }
         sleep(if busy { PERIOD_BUSY } else { PERIOD }).await;
     }

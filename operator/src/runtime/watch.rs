@@ -17,11 +17,11 @@ use kube::runtime::events::EventType;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tombolo_crds::{BrokerCluster, ClusterLink, reasons};
 
 use super::health::Health;
+use super::wakes::Wakes;
 use crate::reconcile::cache::{Cache, Listing};
 use crate::reconcile::report::publish;
 use crate::reconcile::world::{ClusterKey, World};
@@ -37,7 +37,7 @@ pub struct Watching {
     /// Where what is told is kept.
     pub world: Arc<World>,
     /// Who must be looked at.
-    pub wake: mpsc::UnboundedSender<ClusterKey>,
+    pub wakes: Arc<Wakes>,
     /// Which watches have told everything once.
     pub health: Arc<Health>,
 }
@@ -89,7 +89,8 @@ impl Watching {
             let cache = &world.clusters;
             let told_of = |metadata: &ObjectMeta| watching.wake(metadata, metadata.name.as_deref());
             match told {
-                Told::Is(DeserializeGuard(mut cluster)) => {
+                Told::Is(cluster) => {
+                    let DeserializeGuard(mut cluster) = *cluster;
                     if let Ok(cluster) = &mut cluster {
                         cluster.metadata.managed_fields = None;
                     }
@@ -124,7 +125,8 @@ impl Watching {
                 }
             };
             match told {
-                Told::Is(DeserializeGuard(mut link)) => {
+                Told::Is(link) => {
+                    let DeserializeGuard(mut link) = *link;
                     if let Ok(link) = &mut link {
                         link.metadata.managed_fields = None;
                     }
@@ -144,7 +146,10 @@ impl Watching {
     }
 
     async fn sets(self, scope: Option<String>) {
-        let stream = watcher(api::<StatefulSet>(&self.world.client, scope.as_deref()), Config::default().labels(OURS).page_size(PAGE));
+        let stream = watcher(
+            api::<StatefulSet>(&self.world.client, scope.as_deref()),
+            Config::default().labels(OURS).page_size(PAGE),
+        );
         let watching = self.clone();
         self.follow("StatefulSet", scope, stream, move |told| {
             let cache = &watching.world.sets;
@@ -153,8 +158,8 @@ impl Watching {
                 Told::Is(mut set) => {
                     set.metadata.managed_fields = None;
                     let metadata = set.metadata.clone();
-                    let before = put(cache, &metadata, set.clone());
-                    if before.is_none_or(|before| *before != set) {
+                    let before = put(cache, &metadata, (*set).clone());
+                    if before.is_none_or(|before| *before != *set) {
                         told_of(&metadata);
                     }
                 }
@@ -169,7 +174,8 @@ impl Watching {
     }
 
     async fn pods(self, scope: Option<String>) {
-        let stream = watcher(api::<Pod>(&self.world.client, scope.as_deref()), Config::default().labels(OURS).page_size(PAGE));
+        let stream =
+            watcher(api::<Pod>(&self.world.client, scope.as_deref()), Config::default().labels(OURS).page_size(PAGE));
         let watching = self.clone();
         self.follow("Pod", scope, stream, move |told| {
             let cache = &watching.world.pods;
@@ -180,7 +186,7 @@ impl Watching {
                     // What is decided rests on metadata and status.
                     pod.spec = None;
                     let metadata = pod.metadata.clone();
-                    put(cache, &metadata, pod);
+                    put(cache, &metadata, *pod);
                     told_of(&metadata);
                 }
                 Told::Gone(metadata) => {
@@ -211,7 +217,8 @@ impl Watching {
                 }
             };
             match told {
-                Told::Is(PartialObjectMeta { metadata: mut object, .. }) => {
+                Told::Is(object) => {
+                    let PartialObjectMeta { metadata: mut object, .. } = *object;
                     object.managed_fields = None;
                     let changed = put(cache, &object.clone(), object.clone())
                         .is_none_or(|before| before.resource_version != object.resource_version);
@@ -248,15 +255,15 @@ impl Watching {
                 Ok(Event::InitApply(object)) => {
                     let (namespace, name) = place(object.meta());
                     listing.saw(namespace, name);
-                    tell(Told::Is(object));
+                    tell(Told::Is(Box::new(object)));
                 }
                 Ok(Event::InitDone) => {
                     tell(Told::Listed(&listing));
                     listing = Listing::of(scope.clone());
                     self.health.watch_is_complete(kind, scope.as_deref());
                 }
-                Ok(Event::Apply(object)) => tell(Told::Is(object)),
-                Ok(Event::Delete(object)) => tell(Told::Gone(object.meta().clone())),
+                Ok(Event::Apply(object)) => tell(Told::Is(Box::new(object))),
+                Ok(Event::Delete(object)) => tell(Told::Gone(Box::new(object.meta().clone()))),
                 Err(error) => {
                     self.health.watch_failed(kind, scope.as_deref(), &error.to_string());
                     tracing::warn!(kind, scope, %error, "a watch was interrupted and begins anew");
@@ -272,8 +279,7 @@ impl Watching {
     }
 
     fn send(&self, key: ClusterKey) {
-        // Nobody listens only while the process ends.
-        let _ = self.wake.send(key);
+        self.wakes.add(key);
     }
 
     /// An object of a future release is skipped, and that is said.
@@ -296,9 +302,9 @@ impl Watching {
 /// What a watch told.
 enum Told<'a, K> {
     /// The object is there, like this.
-    Is(K),
+    Is(Box<K>),
     /// It was removed.
-    Gone(ObjectMeta),
+    Gone(Box<ObjectMeta>),
     /// The watch began anew, and this is all that is there.
     Listed(&'a Listing),
 }

@@ -71,9 +71,7 @@ fn unseen() -> Vec<Finding> {
 fn at_nodes<'a>(seen: &LinkSeen<'a>) -> Vec<(u16, &'a LinkStatus)> {
     let name = seen.link.metadata.name.as_deref().unwrap_or_default();
     let said = seen.reports.iter().filter_map(|(ordinal, report)| match report {
-        Report::Said(status) => {
-            status.links.iter().find(|link| link.name == name).map(|link| (*ordinal, link))
-        }
+        Report::Said(status) => status.links.iter().find(|link| link.name == name).map(|link| (*ordinal, link)),
         Report::Silent(_) => None,
     });
     said.collect()
@@ -157,9 +155,9 @@ impl View<'_> {
             return off;
         }
         let connected = self.at_nodes.iter().filter(|(_, link)| link.state == LinkState::Connected);
-        let (dialled, accepted) = connected.clone().fold((0, 0), |(dialled, accepted), (_, link)| {
-            (dialled + link.dialled, accepted + link.accepted)
-        });
+        let (dialled, accepted) = connected
+            .clone()
+            .fold((0, 0), |(dialled, accepted), (_, link)| (dialled + link.dialled, accepted + link.accepted));
         if connected.count() == self.at_nodes.len() && !self.at_nodes.is_empty() {
             let message = format!("{dialled} connections dialled, {accepted} accepted");
             return found(Truth::True, reasons::LINK_ESTABLISHED, message);
@@ -217,7 +215,8 @@ impl View<'_> {
                 "what waits for the remote is within its bounds".to_owned(),
             ),
             Some((ordinal, _)) => {
-                let message = format!("what waits at node {ordinal} is near its bound of {bytes_max} bytes or {age_max} s");
+                let message =
+                    format!("what waits at node {ordinal} is near its bound of {bytes_max} bytes or {age_max} s");
                 found(Truth::False, reasons::BACKLOG_HIGH, message)
             }
         }

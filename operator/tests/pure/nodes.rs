@@ -51,7 +51,8 @@ fn the_secret_that_the_manifest_names_or_the_one_of_the_plan_lies_where_the_conf
         if secret != "nodes" {
             plant.internode_tls = None;
         }
-        let set = children(&plant, &Instance::steady(&plant, "the-uid")).pop().expect("a StatefulSet comes last").to_json();
+        let set =
+            children(&plant, &Instance::steady(&plant, "the-uid")).pop().expect("a StatefulSet comes last").to_json();
         let pod = &set["spec"]["template"]["spec"];
         let volumes = pod["volumes"].as_array().expect("volumes");
         let volume = volumes.iter().find(|volume| volume["name"] == "internode").expect("a volume");

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::house::{apply, eventually, helm, rendered, try_apply};
+use crate::house::{apply, eventually, helm, rendered, root, try_apply};
 use crate::plane::Plane;
 
 /// Installs the CRDs as the chart does, and waits until they are served.
@@ -43,7 +43,9 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
         "replicaCount=1,image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000",
     ] {
         for mut object in rendered(&["--namespace", "default", "--set", values]) {
-            if object["kind"] == "CustomResourceDefinition" || object["kind"].as_str().is_some_and(|kind| kind.starts_with("Validating")) {
+            if object["kind"] == "CustomResourceDefinition"
+                || object["kind"].as_str().is_some_and(|kind| kind.starts_with("Validating"))
+            {
                 continue;
             }
             if object["kind"] == "Deployment" {
@@ -67,7 +69,9 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
     let crds: Vec<_> = crds.iter().filter(|object| object["kind"] == "CustomResourceDefinition").collect();
     assert_eq!(crds.len(), 2);
     assert!(crds.iter().all(|crd| crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"));
-    assert!(rendered(&["--set", "crds.enabled=false"]).iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+    assert!(
+        rendered(&["--set", "crds.enabled=false"]).iter().all(|object| object["kind"] != "CustomResourceDefinition")
+    );
 }
 
 /// By the policy that comes with the chart.
@@ -82,18 +86,39 @@ pub async fn a_crd_of_an_older_release_does_not_replace_a_newer_one(plane: Arc<P
     };
     let now = crd["metadata"]["annotations"]["tombolo.dev/bundle-version"].as_str().expect("a version").to_owned();
     // A policy binds some seconds after it was made.
-    eventually("an older CRD is refused", async || {
-        match try_apply(&client, "default", "helm", of("v0.0.1")).await {
-            Err(error) => {
-                assert!(error.to_string().contains("must not be replaced by that of v0.0.1"), "{error}");
-                true
-            }
-            Ok(_) => {
-                apply(&client, "default", "helm", of(&now)).await;
-                false
-            }
+    eventually("an older CRD is refused", async || match try_apply(&client, "default", "helm", of("v0.0.1")).await {
+        Err(error) => {
+            assert!(error.to_string().contains("must not be replaced by that of v0.0.1"), "{error}");
+            true
+        }
+        Ok(_) => {
+            apply(&client, "default", "helm", of(&now)).await;
+            false
         }
     })
     .await;
     apply(&client, "default", "helm", of(&now)).await;
+}
+
+/// Without Prometheus: every metric is documented, every alert has its page.
+pub async fn alerts_rest_on_documented_metrics_and_have_a_page(_: Arc<Plane>) {
+    let rules = rendered(&["--set", "metrics.rules.enabled=true,metrics.serviceMonitor.enabled=true"]);
+    assert!(rules.iter().any(|object| object["kind"] == "ServiceMonitor"));
+    let rules = rules.iter().find(|object| object["kind"] == "PrometheusRule").expect("rules");
+    let read = |file: &str| std::fs::read_to_string(root().join("docs").join(file)).unwrap_or_default();
+    let documented = read("metrics.md") + &read("operator.md");
+    let alerts = rules["spec"]["groups"][0]["rules"].as_array().expect("alerts");
+    assert!(alerts.len() >= 5);
+    for alert in alerts {
+        let (name, expression) =
+            (alert["alert"].as_str().expect("a name"), alert["expr"].as_str().expect("an expression"));
+        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for metric in words.filter(|word| word.starts_with("tombolo_")) {
+            assert!(documented.contains(metric), "{name}: {metric} is not documented");
+        }
+        let page = read(&format!("runbooks/{name}.md"));
+        assert!(page.starts_with(&format!("# {name}:")), "{name} has no page");
+        let annotations: &Value = &alert["annotations"];
+        assert!(annotations["runbook_url"].as_str().is_some_and(|url| url.ends_with(&format!("/{name}.md"))));
+    }
 }

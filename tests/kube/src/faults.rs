@@ -45,7 +45,7 @@ pub async fn a_second_operator_waits_and_takes_over(plane: Arc<Plane>) {
     assert_eq!(second.metric("tombolo_operator_leader").await, 0.0);
     // It dies, and the other waits until its entry is old.
     first.process.kill();
-    eventually("the second leads", async || { second.metric("tombolo_operator_leader").await == 1.0 }).await;
+    eventually("the second leads", async || second.metric("tombolo_operator_leader").await == 1.0).await;
     house.apply(&edge(json!({"replicas": 2}))).await;
     house.until(CLUSTER, "edge", "two nodes", |object| object["status"]["readyReplicas"] == 2).await;
     // Somebody takes the Lease: the process ends.
@@ -59,7 +59,7 @@ pub async fn a_second_operator_waits_and_takes_over(plane: Arc<Plane>) {
     assert_eq!(status.code(), Some(1), "{}", second.process.output());
     // One that is stopped lets go, and the next need not wait.
     let mut third = house.operator("third");
-    eventually("the third leads", async || { third.metric("tombolo_operator_leader").await == 1.0 }).await;
+    eventually("the third leads", async || third.metric("tombolo_operator_leader").await == 1.0).await;
     assert!(third.process.terminate().await.success());
     let lease = house.get("coordination.k8s.io/v1/Lease", "tombolo").await.expect("a Lease");
     assert!(lease["spec"]["holderIdentity"].is_null(), "{lease:#}");
@@ -115,7 +115,8 @@ pub async fn an_object_of_the_future_is_skipped_alone(plane: Arc<Plane>) {
     eventually("an event says so", async || {
         let events = house.api("events.k8s.io/v1/Event").list(&Default::default()).await.expect("events");
         events.items.iter().any(|event| {
-            event.data["regarding"]["name"] == "later" && event.data["note"].as_str().is_some_and(|note| note.contains("Tunnel"))
+            event.data["regarding"]["name"] == "later"
+                && event.data["note"].as_str().is_some_and(|note| note.contains("Tunnel"))
         })
     })
     .await;

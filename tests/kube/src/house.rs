@@ -51,7 +51,12 @@ impl House {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         let object: Namespace = serde_json::from_value(object).expect("a namespace");
         Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("made");
-        let chart = rendered(&["--namespace", &namespace, "--set", &format!("watchNamespaces={{{namespace}}},crds.enabled=false")]);
+        let chart = rendered(&[
+            "--namespace",
+            &namespace,
+            "--set",
+            &format!("watchNamespaces={{{namespace}}},crds.enabled=false"),
+        ]);
         for object in chart {
             if ["ServiceAccount", "Role", "RoleBinding"].contains(&object["kind"].as_str().unwrap_or_default()) {
                 apply(&client, &namespace, "tests", object).await;
@@ -133,7 +138,9 @@ impl House {
         self.until(kind, name, &what, |object| {
             is_observed(object)
                 && conditions(object).any(|found| {
-                    found["type"] == condition && found["status"] == status && (reason.is_empty() || found["reason"] == reason)
+                    found["type"] == condition
+                        && found["status"] == status
+                        && (reason.is_empty() || found["reason"] == reason)
                 })
         })
         .await
@@ -198,11 +205,17 @@ pub async fn apply(client: &Client, namespace: &str, manager: &str, object: Valu
 
 /// Applies one object by server-side apply, without force.
 pub async fn try_apply(client: &Client, namespace: &str, manager: &str, object: Value) -> Result<Value, kube::Error> {
-    let kind = format!("{}/{}", object["apiVersion"].as_str().expect("a version"), object["kind"].as_str().expect("a kind"));
+    let kind =
+        format!("{}/{}", object["apiVersion"].as_str().expect("a version"), object["kind"].as_str().expect("a kind"));
     let resource = resource(&kind);
-    let cluster_wide =
-        ["CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole",
-         "ClusterRoleBinding"].contains(&resource.kind.as_str());
+    let cluster_wide = [
+        "CustomResourceDefinition",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    ]
+    .contains(&resource.kind.as_str());
     let api: Api<DynamicObject> = if cluster_wide {
         Api::all_with(client.clone(), &resource)
     } else {
@@ -242,7 +255,10 @@ pub fn helm(arguments: &[&str]) -> std::process::Output {
     let built = assets.join("helm");
     let program = if built.is_file() { built } else { PathBuf::from("helm") };
     let mut command = Command::new(program);
-    command.args(["template", "tombolo", "--kube-version", crate::plane::VERSION]).arg(root().join("charts/tombolo")).args(arguments);
+    command
+        .args(["template", "tombolo", "--kube-version", crate::plane::VERSION])
+        .arg(root().join("charts/tombolo"))
+        .args(arguments);
     command.output().unwrap_or_else(|error| panic!("helm does not start: {error}; run `make kube`"))
 }
 

@@ -72,8 +72,7 @@ impl Kubelet {
         let folder = folder.join(format!("pods-{namespace}"));
         std::fs::create_dir_all(&folder).expect("a folder");
         let namespace = namespace.to_owned();
-        let mut node =
-            Node { client, namespace, folder, runs, brokers: HashMap::new(), broken: Arc::clone(&broken) };
+        let mut node = Node { client, namespace, folder, runs, brokers: HashMap::new(), broken: Arc::clone(&broken) };
         let task = tokio::spawn(async move {
             loop {
                 // The control plane may be busy; the next look mends it.

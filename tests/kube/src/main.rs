@@ -38,7 +38,8 @@ macro_rules! tests {
 tests! {
     chart:
         the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_the_api_server_takes
-        a_crd_of_an_older_release_does_not_replace_a_newer_one;
+        a_crd_of_an_older_release_does_not_replace_a_newer_one
+        alerts_rest_on_documented_metrics_and_have_a_page;
     story:
         two_clusters_link_and_each_message_reaches_both_sides_once
         a_changed_password_and_a_changed_link_reach_the_broker_without_a_restart
@@ -57,7 +58,8 @@ tests! {
     rollout:
         an_update_replaces_one_pod_after_another_from_the_top
         a_broken_image_stops_an_update_and_a_mended_one_goes_on
-        fewer_nodes_leave_one_after_another_and_a_deadline_is_said;
+        fewer_nodes_leave_one_after_another_and_a_deadline_is_said
+        a_session_outlives_an_update_of_every_node_with_what_waits_for_it;
     faults:
         missing_crds_are_named_and_awaited
         a_second_operator_waits_and_takes_over
@@ -98,10 +100,18 @@ async fn run_all() -> ExitCode {
         bench::many_objects(Arc::clone(&plane)).await;
     }
     let seen = watchman.end(&plane).await;
-    println!("{} statuses were seen, all {}", seen.count, if seen.faults.is_empty() { "clean" } else { "but these clean" });
+    println!(
+        "{} statuses were seen, all {}",
+        seen.count,
+        if seen.faults.is_empty() { "clean" } else { "but these clean" }
+    );
     seen.faults.iter().take(20).for_each(|fault| println!("  {fault}"));
     let ok = failed.is_empty() && seen.faults.is_empty();
-    println!("{} after {:.0} s", if ok { "ok".to_owned() } else { format!("FAILED: {}", failed.join(", ")) }, begun.elapsed().as_secs_f64());
+    println!(
+        "{} after {:.0} s",
+        if ok { "ok".to_owned() } else { format!("FAILED: {}", failed.join(", ")) },
+        begun.elapsed().as_secs_f64()
+    );
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

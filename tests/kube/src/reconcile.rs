@@ -133,17 +133,32 @@ pub async fn a_missing_secret_is_named_and_awaited(plane: Arc<Plane>) {
     };
     house.apply(&link("lost", "nowhere")).await;
     house.until_condition(LINK, "lost", "ResolvedRefs", "False", "ClusterNotFound").await;
-    house.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users"},
-                        "stringData": {"sensor": PASSWORD}}).to_string()).await;
+    house
+        .apply(
+            &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users"},
+                        "stringData": {"sensor": PASSWORD}})
+            .to_string(),
+        )
+        .await;
     house.until_condition(CLUSTER, "edge", "ResolvedRefs", "True", "").await;
     until_settled(&house).await;
-    house.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "far"},
-                        "stringData": {"username": "edge"}}).to_string()).await;
+    house
+        .apply(
+            &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "far"},
+                        "stringData": {"username": "edge"}})
+            .to_string(),
+        )
+        .await;
     house.apply(&link("far", "edge")).await;
     let link = house.until_condition(LINK, "far", "ResolvedRefs", "False", "SecretKeyMissing").await;
     assert!(link["status"].to_string().contains("`password`"), "{link:#}");
-    house.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "far"},
-                        "stringData": {"username": "edge", "password": PASSWORD}}).to_string()).await;
+    house
+        .apply(
+            &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "far"},
+                        "stringData": {"username": "edge", "password": PASSWORD}})
+            .to_string(),
+        )
+        .await;
     house.until_condition(LINK, "far", "ResolvedRefs", "True", "").await;
 }
 
@@ -151,8 +166,11 @@ pub async fn an_object_of_somebody_else_is_left_alone_and_said(plane: Arc<Plane>
     let house = House::build(&plane, "taken", Runs::Nothing).await;
     // Without our labels no watch tells of it.
     house
-        .apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "edge"},
-                       "spec": {"ports": [{"port": 80}]}}).to_string())
+        .apply(
+            &json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "edge"},
+                       "spec": {"ports": [{"port": 80}]}})
+            .to_string(),
+        )
         .await;
     let _operator = house.operator("one");
     house.apply(&edge(json!({}))).await;
@@ -191,7 +209,9 @@ pub async fn a_paused_cluster_is_left_alone(plane: Arc<Plane>) {
     until_settled(&house).await;
     let pause = |value: Value| Patch::Merge(json!({"metadata": {"annotations": {"tombolo.dev/paused": value}}}));
     house.api(CLUSTER).patch("edge", &PatchParams::default(), &pause(json!("true"))).await.expect("patched");
-    house.until(CLUSTER, "edge", "it says so", |object| conditions(object).any(|found| found["type"] == "Paused")).await;
+    house
+        .until(CLUSTER, "edge", "it says so", |object| conditions(object).any(|found| found["type"] == "Paused"))
+        .await;
     house.api("v1/Service").delete("edge", &DeleteParams::default()).await.expect("removed");
     house.apply(&edge(json!({"replicas": 3}))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -210,8 +230,10 @@ pub async fn a_deleted_cluster_leaves_nothing_though_its_brokers_do_not_answer(p
     house.apply(&edge(json!({}))).await;
     until_settled(&house).await;
     house.api(CLUSTER).delete("edge", &DeleteParams::default()).await.expect("removed");
-    for (kind, name) in CHILDREN.into_iter().chain([(CLUSTER, "edge"), ("v1/Secret", "edge-authority"), ("v1/Pod", "edge-0")]) {
-        eventually(&format!("{kind} {name} goes"), async || { house.get(kind, name).await.is_none() }).await;
+    for (kind, name) in
+        CHILDREN.into_iter().chain([(CLUSTER, "edge"), ("v1/Secret", "edge-authority"), ("v1/Pod", "edge-0")])
+    {
+        eventually(&format!("{kind} {name} goes"), async || house.get(kind, name).await.is_none()).await;
     }
 }
 
@@ -222,7 +244,7 @@ pub async fn what_is_not_wanted_any_more_is_removed(plane: Arc<Plane>) {
     until_settled(&house).await;
     house.apply(&edge(json!({"networkPolicy": "Disabled", "disruptionBudget": "Disabled"}))).await;
     for (kind, name) in [("networking.k8s.io/v1/NetworkPolicy", "edge"), ("policy/v1/PodDisruptionBudget", "edge")] {
-        eventually(&format!("{kind} {name} goes"), async || { house.get(kind, name).await.is_none() }).await;
+        eventually(&format!("{kind} {name} goes"), async || house.get(kind, name).await.is_none()).await;
     }
     house.apply(&edge(json!({}))).await;
     house.until("policy/v1/PodDisruptionBudget", "edge", "it comes back", |_| true).await;

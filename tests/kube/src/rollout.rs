@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tombolo_tests::client::Client as Raw;
+use tombolo_tests::packet::Connect;
+use tombolo_tests::rumqtt::Client;
 
 use crate::house::{House, conditions, eventually};
-use crate::kubelet::Runs;
+use crate::kubelet::{Runs, address};
 use crate::plane::Plane;
 use crate::reconcile::{CLUSTER, SET, edge, until_settled};
+use crate::watchman::PASSWORD;
 
 async fn pods(house: &House) -> Vec<(String, String, bool)> {
     let pods = house.api("v1/Pod").list(&Default::default()).await.expect("pods");
@@ -31,7 +35,10 @@ pub async fn an_update_replaces_one_pod_after_another_from_the_top(plane: Arc<Pl
     let _operator = house.operator("one");
     house.apply(&edge(json!({"replicas": 3, "image": "old"}))).await;
     until_settled(&house).await;
-    assert_eq!(house.get(SET, "edge").await.expect("a set")["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 64);
+    assert_eq!(
+        house.get(SET, "edge").await.expect("a set")["spec"]["updateStrategy"]["rollingUpdate"]["partition"],
+        64
+    );
     house.apply(&edge(json!({"replicas": 3, "image": "new"}))).await;
     let mut seen = Vec::new();
     eventually("all are new", async || {
@@ -48,12 +55,17 @@ pub async fn an_update_replaces_one_pod_after_another_from_the_top(plane: Arc<Pl
     let steps = [["old", "old", "old"], ["old", "old", "new"], ["old", "new", "new"], ["new", "new", "new"]];
     assert!(steps.iter().filter(|step| seen.iter().any(|seen| seen == *step)).count() == seen.len(), "{seen:?}");
     until_settled(&house).await;
-    assert_eq!(house.get(SET, "edge").await.expect("a set")["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 64);
+    assert_eq!(
+        house.get(SET, "edge").await.expect("a set")["spec"]["updateStrategy"]["rollingUpdate"]["partition"],
+        64
+    );
     // Replicas, listeners and users reach no pod template.
     let hash = |set: &Value| set["status"]["updateRevision"].clone();
     let before = hash(&house.get(SET, "edge").await.expect("a set"));
-    house.apply(&edge(json!({"replicas": 4, "image": "new",
-        "listeners": [{"name": "other", "protocol": "MQTT", "port": 1999}]}))).await;
+    house
+        .apply(&edge(json!({"replicas": 4, "image": "new",
+        "listeners": [{"name": "other", "protocol": "MQTT", "port": 1999}]})))
+        .await;
     house.until(CLUSTER, "edge", "four nodes", |object| object["status"]["readyReplicas"] == 4).await;
     assert_eq!(hash(&house.get(SET, "edge").await.expect("a set")), before);
 }
@@ -105,4 +117,43 @@ pub async fn fewer_nodes_leave_one_after_another_and_a_deadline_is_said(plane: A
     let events = house.api("events.k8s.io/v1/Event").list(&Default::default()).await.expect("events");
     let forced = events.items.iter().any(|event| event.data["reason"] == "EvacuationDeadlineExceeded");
     assert!(forced, "{:?}", events.items.iter().map(|event| event.data["reason"].clone()).collect::<Vec<_>>());
+}
+
+pub async fn a_session_outlives_an_update_of_every_node_with_what_waits_for_it(plane: Arc<Plane>) {
+    let house = House::build(&plane, "emptied", Runs::Brokers).await;
+    let _operator = house.operator("one");
+    let cluster = |image: &str| {
+        edge(json!({"replicas": 3, "image": image, "authentication": {"users": {"secretRef": {"name": "users"}}},
+                    "update": {"minReadySeconds": 0, "evacuation": {"policy": "Evacuate", "deadlineSeconds": 300}}}))
+    };
+    let users = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users"},
+                       "stringData": {"sensor": PASSWORD}});
+    house.apply(&users.to_string()).await;
+    house.apply(&cluster("old")).await;
+    house.until_ready(CLUSTER, "edge").await;
+    let at = |node: u16| (address(&house.namespace, &format!("edge-{node}")), 1883).into();
+    let login = Connect::persistent(5, "keeper").login("sensor", PASSWORD);
+    let (mut keeper, _) = Raw::connect(at(2), &login).await;
+    keeper.subscribe(&[("a/#", 1)]).await;
+    drop(keeper);
+    let mut publisher = Client::connect(at(0), 5, "publisher", ("sensor", PASSWORD)).await;
+    for number in 0..5 {
+        publisher.publish("a/b", 1, &format!("{number}")).await;
+    }
+    house.apply(&cluster("new")).await;
+    house
+        .until(SET, "edge", "every pod is new", |set| {
+            set["status"]["updatedReplicas"] == 3
+                && set["status"]["currentRevision"] == set["status"]["updateRevision"]
+                && set["spec"]["template"]["spec"]["containers"][0]["image"] == "new"
+        })
+        .await;
+    house.until_ready(CLUSTER, "edge").await;
+    let events = house.api("events.k8s.io/v1/Event").list(&Default::default()).await.expect("events");
+    assert!(events.items.iter().all(|event| event.data["reason"] != "EvacuationDeadlineExceeded"));
+    let (mut keeper, connack) = Raw::connect(at(0), &login).await;
+    assert!(connack.session_present, "the session moved ahead of its node, three times at most");
+    for number in 0..5 {
+        assert_eq!(keeper.message().await.payload, format!("{number}").into_bytes());
+    }
 }

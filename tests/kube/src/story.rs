@@ -83,18 +83,18 @@ pub async fn a_changed_password_and_a_changed_link_reach_the_broker_without_a_re
     };
     house.apply(&users("first")).await;
     house
-        .apply(&json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "edge"},
+        .apply(
+            &json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "edge"},
                        "spec": {"update": {"minReadySeconds": 0},
-                                "authentication": {"users": {"secretRef": {"name": "users"}}}}}).to_string())
+                                "authentication": {"users": {"secretRef": {"name": "users"}}}}})
+            .to_string(),
+        )
         .await;
     house.until_ready(CLUSTER, "edge").await;
     let pod = house.get("v1/Pod", "edge-0").await.expect("a pod");
     let _sensor = Client::connect(broker(&house, "edge-0", 1883), 5, "sensor", ("sensor", "first")).await;
     house.apply(&users(PASSWORD)).await;
-    eventually("the new password is taken", async || {
-        login(&house, PASSWORD).await == 0
-    })
-    .await;
+    eventually("the new password is taken", async || login(&house, PASSWORD).await == 0).await;
     house.until_ready(CLUSTER, "edge").await;
     assert_eq!(login(&house, "first").await, 0x86, "Bad User Name or Password");
     assert_eq!(house.get("v1/Pod", "edge-0").await.expect("a pod")["metadata"]["uid"], pod["metadata"]["uid"]);
@@ -104,9 +104,12 @@ pub async fn three_nodes_are_one_broker(plane: Arc<Plane>) {
     let house = House::build(&plane, "three", Runs::Brokers).await;
     let _operator = house.operator("one");
     house
-        .apply(&json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "plant"},
+        .apply(
+            &json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "plant"},
                        "spec": {"replicas": 3, "update": {"minReadySeconds": 0},
-                                "authentication": {"anonymous": "Allowed"}}}).to_string())
+                                "authentication": {"anonymous": "Allowed"}}})
+            .to_string(),
+        )
         .await;
     let cluster = house.until_ready(CLUSTER, "plant").await;
     assert_eq!(cluster["status"]["readyReplicas"], 3);

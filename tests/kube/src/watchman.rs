@@ -38,7 +38,8 @@ impl Watchman {
     pub async fn start(plane: &Plane) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let client = plane.admin().await;
-        let kinds = [("BrokerCluster", &conditions::BROKER_CLUSTER[..]), ("ClusterLink", &conditions::CLUSTER_LINK[..])];
+        let kinds =
+            [("BrokerCluster", &conditions::BROKER_CLUSTER[..]), ("ClusterLink", &conditions::CLUSTER_LINK[..])];
         let tasks = kinds.map(|(kind, always)| tokio::spawn(watch(client.clone(), kind, always, Arc::clone(&seen))));
         Self { seen, tasks: tasks.into() }
     }
