@@ -7,20 +7,35 @@ ARGS ?=
 SCHEDULES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench sim crds fmt lint check tools components
+# Names of tests over a real API server, or parts of them: `make e2e-api TESTS=story`.
+TESTS ?=
+
+.PHONY: help demo test e2e-api kube bench bench-api sim crds fmt lint check tools components
 
 help: ## Lists the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Plays the story of the README with two linked clusters; KEEP=1 leaves them running
 	$(CARGO) build --locked -p tombolo
 	$(CARGO) run --locked -q -p tombolo --bin tombolo-demo -- $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: tools components ## Everything that must hold: format, lints, tidy, unit, property, wire, link, story and `tombolo up` tests
+test: tools components ## Everything that must hold: format, lints, tidy, unit, property, wire, link, story, `tombolo up`, Kubernetes
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) build --locked --workspace --all-targets
 	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} $(CARGO) test --locked --workspace --no-fail-fast
+	$(MAKE) e2e-api
+
+e2e-api: tools kube ## The operator and real brokers over a real API server; TESTS="story rollout" for a part
+	$(CARGO) build --locked -p tombolo-operator -p tombolo-broker -p tombolo-kube-tests
+	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} target/debug/kube-tests $(TESTS)
+
+kube: ## Builds that API server once from Go modules, unless KUBEBUILDER_ASSETS names a folder that has one
+	tests/kube/build.sh
+
+bench-api: tools kube ## 1000 clusters and 1000 links on a real API server: time, writes, memory
+	$(CARGO) build --locked --release -p tombolo-operator -p tombolo-broker -p tombolo-kube-tests
+	target/release/kube-tests --bench
 
 bench: tools ## CPU per million deliveries beside a bare relay and the targets; ARGS="--runs 1 --only pairs" for a part
 	$(CARGO) build --locked --release -p tombolo-broker -p tombolo-loadgen
@@ -30,8 +45,10 @@ sim: tools ## Many schedules of linked clusters on a failing network, and what i
 	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib link::sim -- --nocapture
 	$(CARGO) test --locked --release -p tombolo-broker --lib link::tests::costs -- --nocapture --include-ignored --test-threads 1
 
-crds: tools ## Writes the YAML of the resource types
+crds: tools ## Writes the YAML of the resource types, its copy in the chart, and docs/reference
 	$(CARGO) run --locked -q -p tombolo-crds --bin crds-yaml
+	cp crds/*.yaml charts/tombolo/files/crds/
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -q -p tombolo-crds --test reference
 
 fmt: tools components ## Formats all code
 	$(CARGO) fmt --all

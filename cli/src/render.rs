@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
-use tombolo_operator::plan::{Child, children};
+use tombolo_operator::plan::{Child, Instance, children};
 
 use crate::check;
 use crate::problem::count;
@@ -41,7 +41,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         }
     };
     for cluster in &desired.clusters {
-        for child in children(cluster, NO_UID) {
+        for child in children(cluster, &Instance::steady(cluster, NO_UID)) {
             let yaml =
                 serde_saphyr::to_string(&ForPeople(readable(&child))).context("an object cannot be written as YAML")?;
             // A reader that went away needs no more.

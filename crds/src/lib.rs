@@ -8,6 +8,7 @@ pub mod brokercluster;
 pub mod clusterlink;
 pub mod common;
 pub mod conditions;
+pub mod kstatus;
 #[cfg(feature = "cel")]
 pub mod manifest;
 pub mod reasons;
@@ -27,5 +28,7 @@ pub const VERSION: &str = "v1alpha1";
 pub const API_VERSION: &str = "tombolo.dev/v1alpha1";
 /// Annotation of each CRD with the release it came with; an upgrade may only raise it.
 pub const BUNDLE_VERSION_ANNOTATION: &str = "tombolo.dev/bundle-version";
+/// Annotation of a pod that agrees to its replacement, where `spec.update.strategy` is Manual and its value is `true`.
+pub const REPLACE_ANNOTATION: &str = "tombolo.dev/replace";
 /// Annotation that makes the operator leave an object alone while its value is `true`.
 pub const PAUSED_ANNOTATION: &str = "tombolo.dev/paused";

@@ -84,6 +84,36 @@ reasons! {
     CLUSTER_ID_MISMATCH = "ClusterIDMismatch";
     /// The remote cluster has the id of this one.
     LOOP_DETECTED = "LoopDetected";
+    /// Nothing of that kind is asked for by the spec.
+    NOT_USED = "NotUsed";
+    /// A node did not say lately how it is.
+    NO_REPORT = "NoReport";
+    /// Pods are being made, or are not ready yet.
+    WAITING_FOR_PODS = "WaitingForPods";
+    /// A pod fails again and again.
+    POD_FAILING = "PodFailing";
+    /// The next node waits until another one is ready.
+    WAITING_FOR_NODE = "WaitingForNode";
+    /// The next node is replaced once its pod has the annotation `tombolo.dev/replace`.
+    WAITING_FOR_APPROVAL = "WaitingForApproval";
+    /// Nodes are removed one after another.
+    SCALING_DOWN = "ScalingDown";
+    /// The nodes are taking over the newest configuration.
+    CONFIG_PENDING = "ConfigPending";
+    /// Child objects could not be read, written or removed; it is tried again.
+    APPLY_FAILED = "ApplyFailed";
+    /// The API server refuses a child object as the spec asks for it.
+    CHILD_REFUSED = "ChildRefused";
+    /// An object of that name exists and belongs to somebody else.
+    NAME_TAKEN = "NameTaken";
+    /// A connection with the remote cluster stands.
+    LINK_ESTABLISHED = "LinkEstablished";
+    /// The sides tell each other what they want.
+    SYNCING_INTEREST = "SyncingInterest";
+    /// What waits for the remote is within its bounds.
+    BACKLOG_WITHIN_BOUNDS = "BacklogWithinBounds";
+    /// What waits for the remote is near its bound, or older than it may be.
+    BACKLOG_HIGH = "BacklogHigh";
     /// A heartbeat crossed the link and came back.
     HEARTBEAT_RETURNED = "HeartbeatReturned";
     /// No heartbeat came back in time.

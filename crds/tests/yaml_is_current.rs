@@ -14,6 +14,9 @@ fn the_checked_in_yaml_is_what_the_types_say() {
         let found = fs::read_to_string(&path).unwrap_or_default();
         let line = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
         assert!(found == wanted, "{file} differs from line {}; run `make crds`", line.map_or(1, |line| line + 1));
+        let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/tombolo/files/crds").join(file);
+        let copied = fs::read_to_string(&copy).unwrap_or_default();
+        assert!(copied == wanted, "the chart has another {file}; run `make crds`");
     }
 }
 

@@ -1,8 +1,14 @@
-//! The pure parts of the operator: what was observed is validated, and a plan is made of what is valid.
+//! The operator: what was observed is validated, a plan is made of what is valid, applied, and reported.
 //!
-//! Nothing here has a client, a socket or a clock, so that `tombolo up` runs the same code as the operator on
-//! Kubernetes. The modules in their order: `observed`, `validate`, `plan`; each uses only those before it.
+//! `observed`, `validate`, `plan` and `status` have no client, socket or clock, so that `tombolo up` runs the same code as
+//! the operator on Kubernetes; `reconcile` and `runtime` have them, and are there with the feature `controller`. Each module
+//! uses only those before it.
 
 pub mod observed;
 pub mod plan;
+#[cfg(feature = "controller")]
+pub mod reconcile;
+#[cfg(feature = "controller")]
+pub mod runtime;
+pub mod status;
 pub mod validate;

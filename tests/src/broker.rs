@@ -38,7 +38,7 @@ pub fn config(cluster: &str) -> Config {
         node_name: format!("{cluster}-0"),
         data_dir: PathBuf::from("data"),
         listeners: vec![listener("mqtt", Protocol::Mqtt)],
-        admin: AdminConfig { bind: local(ports::free()) },
+        admin: AdminConfig { bind: local(ports::free()), secure: None },
         authentication: Authentication { anonymous: Anonymous::Allowed, users_file: None },
         tuning: Default::default(),
         cluster: None,

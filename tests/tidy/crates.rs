@@ -4,13 +4,14 @@ use crate::dependencies::declared;
 use crate::tree::File;
 
 /// Folder of each crate, its name, and the crates of the house that it may use.
-const CRATES: [(&str, &str, &[&str]); 7] = [
+const CRATES: [(&str, &str, &[&str]); 8] = [
     ("crds", "tombolo-crds", &[]),
     ("broker/api", "tombolo-broker-api", &[]),
     ("operator", "tombolo-operator", &["tombolo-crds", "tombolo-broker-api"]),
     ("broker", "tombolo-broker", &["tombolo-broker-api"]),
     ("cli", "tombolo", &["tombolo-crds", "tombolo-broker-api", "tombolo-operator", "tombolo-broker"]),
     ("tests", "tombolo-tests", &["tombolo-broker-api"]),
+    ("tests/kube", "tombolo-kube-tests", &["tombolo-crds", "tombolo-broker-api", "tombolo-tests"]),
     ("tests/loadgen", "tombolo-loadgen", &["tombolo-broker-api"]),
 ];
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Seconds};
+use crate::{Admin, Authentication, ByteSize, Seconds};
 
 /// Everything a broker node needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -298,35 +298,6 @@ pub enum ClientCertificate {
     Require,
     /// A client without a certificate is let through to authenticate otherwise.
     Request,
-}
-
-/// The admin listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Admin {
-    /// Address and port of plain HTTP; port 0 takes a free one.
-    pub bind: SocketAddr,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub struct Authentication {
-    /// Clients without a user name.
-    pub anonymous: Anonymous,
-    /// YAML map of user name to password or hash (argon2, bcrypt, `$7$` PBKDF2).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub users_file: Option<PathBuf>,
-}
-
-/// Clients without a user name are refused unless this says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Anonymous {
-    /// CONNACK 0x87 Not authorized.
-    #[default]
-    Refused,
-    /// Let in with every right of a client.
-    Allowed,
 }
 
 /// A link with one remote cluster, dialled from here or accepted here or both.

@@ -1,4 +1,7 @@
-//! The admin server of a node: health, readiness, metrics and status over plain HTTP on a port of its own.
+//! The admin server of a node: health, readiness, metrics and status over HTTP on a port of its own, and over TLS on
+//! another one for who has the token.
+
+mod secure;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -7,6 +10,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -14,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tombolo_broker_api::Status;
+use tombolo_broker_api::{Admin as AdminConfig, Status};
 
 use crate::metrics;
+use secure::{Guard, SecureListener};
 
 /// Where the admin server gets what it serves.
 pub trait Source: Send + Sync + 'static {
@@ -36,6 +41,12 @@ pub trait Source: Send + Sync + 'static {
 /// A running admin server; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Admin {
+    plain: Server,
+    secure: Option<Server>,
+}
+
+#[derive(Debug)]
+struct Server {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -58,23 +69,85 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 // === impl Admin ===
 
 impl Admin {
-    /// Listens at `bind`, port 0 for a free one, and serves until it is stopped or dropped.
+    /// Listens, port 0 for a free one, and serves until it is stopped or dropped. With `secure`, the plain port serves no
+    /// status.
     ///
     /// # Errors
-    /// The address can't be had.
-    pub async fn start<S: Source>(bind: SocketAddr, source: Arc<S>) -> Result<Self, AdminError> {
-        Self::start_bounded(bind, source, ANSWER_MAX).await
+    /// An address can't be had.
+    pub async fn start<S: Source>(config: &AdminConfig, source: Arc<S>) -> Result<Self, AdminError> {
+        Self::start_bounded(config, source, ANSWER_MAX).await
     }
 
-    async fn start_bounded<S: Source>(bind: SocketAddr, source: Arc<S>, bound: Duration) -> Result<Self, AdminError> {
-        let listening = async {
-            let listener = TcpListener::bind(bind).await?;
-            Ok((listener.local_addr()?, listener))
+    async fn start_bounded<S: Source>(
+        config: &AdminConfig,
+        source: Arc<S>,
+        bound: Duration,
+    ) -> Result<Self, AdminError> {
+        let (listener, address) = listen(config.bind).await?;
+        let secure = match &config.secure {
+            None => None,
+            Some(files) => Some((files.clone(), listen(files.bind).await?)),
         };
-        let (address, listener) = listening.await.map_err(|error| AdminError { bind, error })?;
+        let open = open_router(Arc::clone(&source), bound);
+        let Some((files, (secure_listener, secure_address))) = secure else {
+            let plain = Server::start(address, listener, whole_router(open, source, bound));
+            return Ok(Self { plain, secure: None });
+        };
+        let elsewhere = async || (StatusCode::FORBIDDEN, "status is served over TLS, to who has the token\n");
+        let plain = Server::start(address, listener, open.clone().route("/v1/status", get(elsewhere)));
+        let guard = Guard::new(files.token_file.clone());
+        let guarded = whole_router(open, source, bound).layer(from_fn_with_state(guard, secure::check));
+        let secure = Server::start(secure_address, SecureListener::start(secure_listener, files), guarded);
+        Ok(Self { plain, secure: Some(secure) })
+    }
+
+    /// The address it listens at.
+    pub fn address(&self) -> SocketAddr {
+        self.plain.address
+    }
+
+    /// The address that it serves TLS at, if it does.
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|server| server.address)
+    }
+
+    /// Takes no more requests, and waits no longer than `deadline` for those under way.
+    pub async fn stop(mut self, deadline: Duration) {
+        let servers = [Some(&mut self.plain), self.secure.as_mut()];
+        let mut tasks = Vec::new();
+        for server in servers.into_iter().flatten() {
+            drop(server.stop.take());
+            tasks.push(&mut server.task);
+        }
+        // Past the deadline, dropping ends what is left.
+        let _ = timeout(deadline, async {
+            for task in tasks {
+                let _ = task.await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), AdminError> {
+    let listening = async {
+        let listener = TcpListener::bind(bind).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listening.await.map_err(|error| AdminError { bind, error })
+}
+
+// === impl Server ===
+
+impl Server {
+    fn start<L>(address: SocketAddr, listener: L, router: Router) -> Self
+    where
+        L: axum::serve::Listener<Addr = SocketAddr>,
+    {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let serving = axum::serve(listener, router(source, bound)).with_graceful_shutdown(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
                 // An error means that the sender was dropped, which ends the server too.
                 let _ = stopped.await;
             });
@@ -82,36 +155,28 @@ impl Admin {
                 tracing::error!(%error, "the admin server ended");
             }
         });
-        Ok(Self { address, stop: Some(stop), task })
-    }
-
-    /// The address it listens at.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Takes no more requests, and waits no longer than `deadline` for those under way.
-    pub async fn stop(mut self, deadline: Duration) {
-        drop(self.stop.take());
-        // Past the deadline, dropping ends what is left.
-        let _ = timeout(deadline, &mut self.task).await;
+        Self { address, stop: Some(stop), task }
     }
 }
 
-impl Drop for Admin {
+impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-fn router<S: Source>(source: Arc<S>, bound: Duration) -> Router {
+/// What everybody may see.
+fn open_router<S: Source>(source: Arc<S>, bound: Duration) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness::<S>))
         .route("/metrics", get(async move |State(source): State<Arc<S>>| text_of_metrics(&*source, bound).await))
-        .route("/v1/status", get(async move |State(source): State<Arc<S>>| status(&*source, bound).await))
         .fallback(async || (StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /v1/status\n"))
         .with_state(source)
+}
+
+fn whole_router<S: Source>(open: Router, source: Arc<S>, bound: Duration) -> Router {
+    open.route("/v1/status", get(async move || status(&*source, bound).await))
 }
 
 async fn readiness<S: Source>(State(source): State<Arc<S>>) -> Response {
@@ -193,10 +258,17 @@ mod tests {
         (status, headers, body)
     }
 
+    fn at(bind: SocketAddr) -> AdminConfig {
+        AdminConfig { bind, secure: None }
+    }
+
+    fn anywhere() -> AdminConfig {
+        at("127.0.0.1:0".parse().expect("an address"))
+    }
+
     async fn start() -> (Arc<Fake>, Admin) {
         let fake = Arc::new(Fake::default());
-        let bind = "127.0.0.1:0".parse().expect("an address");
-        (Arc::clone(&fake), Admin::start(bind, fake).await.expect("a free port"))
+        (Arc::clone(&fake), Admin::start(&anywhere(), fake).await.expect("a free port"))
     }
 
     #[tokio::test]
@@ -221,8 +293,7 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_does_not_answer_is_an_error_and_not_a_hanging_request() {
         let fake = Arc::new(Fake { stuck: AtomicBool::new(true), ..Fake::default() });
-        let bind = "127.0.0.1:0".parse().expect("an address");
-        let admin = Admin::start_bounded(bind, fake, Duration::from_millis(10)).await.expect("a free port");
+        let admin = Admin::start_bounded(&anywhere(), fake, Duration::from_millis(10)).await.expect("a free port");
         for line in ["GET /metrics", "GET /v1/status"] {
             let answer = request(admin.address(), line).await;
             assert!(answer.contains("503") && answer.contains("did not answer within 10ms"), "{answer}");
@@ -233,10 +304,10 @@ mod tests {
     async fn a_taken_port_is_said_and_a_stopped_server_frees_its_own() {
         let (fake, admin) = start().await;
         let address = admin.address();
-        let error = Admin::start(address, Arc::clone(&fake)).await.expect_err("the port is taken").to_string();
+        let error = Admin::start(&at(address), Arc::clone(&fake)).await.expect_err("the port is taken").to_string();
         assert!(error.contains("choose another port"), "{error}");
         admin.stop(Duration::from_secs(5)).await;
-        let again = Admin::start(address, fake).await.expect("the port is free");
+        let again = Admin::start(&at(address), fake).await.expect("the port is free");
         assert_eq!(again.address(), address);
     }
 }

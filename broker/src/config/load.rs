@@ -92,6 +92,12 @@ impl Reader<'_> {
 
     fn complete(&mut self, mut config: Config) -> Loaded {
         config.data_dir = self.folder.join(&config.data_dir);
+        // These are read anew for each connection, wherever the process stands then.
+        if let Some(secure) = &mut config.admin.secure {
+            for file in [&mut secure.certificate_file, &mut secure.key_file, &mut secure.token_file] {
+                *file = self.folder.join(&*file);
+            }
+        }
         let users = self.users(&config);
         let mut listeners = BTreeMap::new();
         for (place, listener) in config.listeners.iter().enumerate() {

@@ -59,6 +59,12 @@ impl Check<'_> {
         }
         self.unique("listeners", "name", config.listeners.iter().map(|listener| &*listener.name));
         let mut taken = BTreeSet::from([config.admin.bind]);
+        if let Some(secure) = &config.admin.secure
+            && !taken.insert(secure.bind)
+            && secure.bind.port() != 0
+        {
+            self.report("admin.secure.bind", format!("{} is admin.bind, too; choose another port", secure.bind));
+        }
         for (place, listener) in config.listeners.iter().enumerate() {
             let at = format!("listeners[{place}]");
             self.listener(&at, listener);

@@ -232,7 +232,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
     let mut applier = Applier::new(Arc::clone(&node), shards.handles.clone());
     let outcome = async {
         applier.begin(&prepared).await?;
-        Ok::<_, StartError>(Admin::start(config.admin.bind, Arc::clone(&node)).await?)
+        Ok::<_, StartError>(Admin::start(&config.admin, Arc::clone(&node)).await?)
     };
     let admin = match outcome.await {
         Ok(admin) => admin,

@@ -98,6 +98,7 @@ pub fn plan(cluster: &ValidCluster, data_dir: &DataDir, bind: IpAddr, ports: &Cl
             node_name: key.1.clone(),
             bind,
             admin_port: 0,
+            secure_admin: None,
             ordinal,
             cluster: Cluster {
                 id: kept.id.clone(),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Update {
-    /// RollingUpdate replaces one node after another; Manual waits for an annotation on each pod. Default:
-    /// RollingUpdate.
+    /// RollingUpdate replaces one node after another, from the highest; Manual waits before each until its pod has the
+    /// annotation `tombolo.dev/replace: "true"`. Default: RollingUpdate.
     pub strategy: UpdateStrategy,
     /// Seconds that a node must be ready before the next is replaced. Default: 10.
     #[schemars(range(min = 0, max = 3600))]
@@ -55,11 +55,11 @@ pub struct Evacuation {
     /// Evacuate moves connections and sessions at a bounded rate; Disconnect closes all at once. Default: Evacuate.
     #[serde(default)]
     pub policy: EvacuationPolicy,
-    /// Connections told to go to another node, for each second. Default: 500.
+    /// Connections told to go to another node, for each second. Default: 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100000))]
     pub connections_per_second: Option<i32>,
-    /// Sessions moved to another node, for each second. Default: 500.
+    /// Sessions moved to another node, for each second. Default: 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100000))]
     pub sessions_per_second: Option<i32>,

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+    StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
-    VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Secret, Service, ServiceAccount, ServicePort,
+    ServiceSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -19,14 +20,39 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tombolo_broker_api::{Cluster, ClusterNode};
-use tombolo_crds::brokercluster::{ExternalTrafficPolicy, Retention, ServiceType, Storage, UpdateStrategy};
+use tombolo_crds::brokercluster::{ExternalTrafficPolicy, Retention, ServiceType, Storage};
 use tombolo_crds::common::Management;
 
-use super::config::{Placement, render};
+use super::config::{Placement, Rendered, SecurePlacement, render};
 use super::metadata::{self, Names, selector};
 use super::pod;
-use crate::validate::{ADMIN_PORT, CLUSTER_PORT, ValidCluster};
+use super::rollout::{Decision, HOLD};
+use crate::validate::{ADMIN_PORT, CLUSTER_PORT, Confidential, SECURE_ADMIN_PORT, ValidCluster};
+
+/// Annotation of the StatefulSet with a hash of the pod template that was applied last.
+pub const TEMPLATE_HASH_ANNOTATION: &str = "tombolo.dev/template-hash";
+/// Annotation of the Secret of the configuration with the hash of it, and of pods with the one they should run.
+pub const CONFIG_HASH_ANNOTATION: &str = "tombolo.dev/config-hash";
+
+/// What the child objects depend on beside the manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// The id that the nodes know the cluster by, and links with it. On Kubernetes it is the uid of the object
+    /// (`ValidCluster::uid`): the API server makes it once, and a cluster that is deleted and made anew is another one.
+    pub cluster_id: String,
+    /// What the operator bears when it asks a node for its status; none: status is served in plain.
+    pub admin_token: Option<Confidential>,
+    /// `spec.replicas` of the StatefulSet.
+    pub replicas: u16,
+    /// Its partition: pods below it are not replaced.
+    pub partition: u16,
+    /// Nodes in the configuration.
+    pub nodes: u16,
+    /// Nodes that are being emptied.
+    pub evacuating: Vec<u16>,
+}
 
 /// A child object.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,11 +72,7 @@ pub enum Child {
 }
 
 /// The child objects of a cluster; the StatefulSet comes last, when all that its pods need is there.
-///
-/// `cluster_id` is the id that the nodes know the cluster by, and links with it. On Kubernetes it is the uid of the
-/// object (`ValidCluster::uid`): the API server makes it once, and a cluster that is deleted and made anew is another
-/// one. For an object that no API server knows, the caller gives one.
-pub fn children(cluster: &ValidCluster, cluster_id: &str) -> Vec<Child> {
+pub fn children(cluster: &ValidCluster, instance: &Instance) -> Vec<Child> {
     let names = Names::of(&cluster.name);
     let mut children = vec![
         Child::ServiceAccount(Box::new(ServiceAccount {
@@ -58,7 +80,7 @@ pub fn children(cluster: &ValidCluster, cluster_id: &str) -> Vec<Child> {
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         })),
-        Child::Secret(Box::new(config(cluster, cluster_id, &names))),
+        Child::Secret(Box::new(config_secret(cluster, instance, &names))),
         Child::Service(Box::new(headless(cluster, &names))),
         Child::Service(Box::new(admin(cluster, &names))),
         Child::Service(Box::new(clients(cluster, &names))),
@@ -71,8 +93,69 @@ pub fn children(cluster: &ValidCluster, cluster_id: &str) -> Vec<Child> {
         Management::Managed => children.push(Child::PodDisruptionBudget(Box::new(disruption_budget(cluster, &names)))),
         Management::Disabled => {}
     }
-    children.push(Child::StatefulSet(Box::new(stateful_set(cluster, &names))));
+    children.push(Child::StatefulSet(Box::new(stateful_set(cluster, instance, &names))));
     children
+}
+
+/// The files that all nodes of the cluster read.
+pub fn config(cluster: &ValidCluster, instance: &Instance) -> Rendered {
+    let internode = |key: &str| PathBuf::from(pod::INTERNODE_DIR).join(key);
+    let placement = Placement {
+        // Each pod says its own.
+        node_name: cluster.node(0),
+        bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        admin_port: ADMIN_PORT,
+        secure_admin: instance.admin_token.clone().map(|token| SecurePlacement {
+            port: SECURE_ADMIN_PORT,
+            certificate_file: internode("tls.crt"),
+            key_file: internode("tls.key"),
+            token,
+        }),
+        ordinal: 0,
+        cluster: nodes(cluster, instance, &Names::of(&cluster.name)),
+        data_dir: PathBuf::from(pod::DATA_DIR),
+    };
+    render(cluster, &placement)
+}
+
+/// A hash of a pod template, to see whether it changed without knowing what the API server fills in.
+pub fn template_hash(template: &PodTemplateSpec) -> String {
+    let json = serde_json::to_vec(template).expect("objects of Kubernetes are written as JSON");
+    let digits: String = Sha256::digest(json).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    digits
+}
+
+/// The pod template that the cluster asks for.
+pub fn template(cluster: &ValidCluster) -> PodTemplateSpec {
+    pod::template(cluster)
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// A cluster as its manifest wants it, with nothing under way.
+    pub fn steady(cluster: &ValidCluster, cluster_id: &str) -> Self {
+        Self {
+            cluster_id: cluster_id.to_owned(),
+            admin_token: None,
+            replicas: cluster.nodes(),
+            partition: HOLD,
+            nodes: cluster.nodes(),
+            evacuating: Vec::new(),
+        }
+    }
+
+    /// A cluster on its way.
+    pub fn decided(cluster_id: &str, admin_token: Confidential, decision: &Decision) -> Self {
+        Self {
+            cluster_id: cluster_id.to_owned(),
+            admin_token: Some(admin_token),
+            replicas: decision.replicas,
+            partition: decision.partition,
+            nodes: decision.nodes,
+            evacuating: decision.evacuating.clone(),
+        }
+    }
 }
 
 // === impl Child ===
@@ -104,20 +187,11 @@ impl Child {
     }
 }
 
-fn config(cluster: &ValidCluster, cluster_id: &str, names: &Names) -> Secret {
-    let placement = Placement {
-        // Each pod says its own.
-        node_name: cluster.node(0),
-        bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        admin_port: ADMIN_PORT,
-        ordinal: 0,
-        cluster: nodes(cluster, cluster_id, names),
-        data_dir: PathBuf::from(pod::DATA_DIR),
-    };
-    let rendered = render(cluster, &placement);
+fn config_secret(cluster: &ValidCluster, instance: &Instance, names: &Names) -> Secret {
+    let rendered = config(cluster, instance);
     Secret {
         metadata: ObjectMeta {
-            annotations: Some([("tombolo.dev/config-hash".to_owned(), rendered.config.hash)].into()),
+            annotations: Some([(CONFIG_HASH_ANNOTATION.to_owned(), rendered.config.hash)].into()),
             ..metadata::child(cluster, &names.config)
         },
         type_: Some("Opaque".to_owned()),
@@ -127,7 +201,7 @@ fn config(cluster: &ValidCluster, cluster_id: &str, names: &Names) -> Secret {
 }
 
 /// All nodes, each at the name that the headless Service gives its pod.
-fn nodes(cluster: &ValidCluster, id: &str, names: &Names) -> Cluster {
+fn nodes(cluster: &ValidCluster, instance: &Instance, names: &Names) -> Cluster {
     let node = |ordinal| {
         let name = cluster.node(ordinal);
         let address = format!("{name}.{}.{}.svc:{CLUSTER_PORT}", names.nodes, cluster.namespace);
@@ -135,14 +209,14 @@ fn nodes(cluster: &ValidCluster, id: &str, names: &Names) -> Cluster {
     };
     let file = |key: &str| PathBuf::from(pod::INTERNODE_DIR).join(key);
     Cluster {
-        id: id.to_owned(),
+        id: instance.cluster_id.clone(),
         bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), CLUSTER_PORT),
         certificate_file: file("tls.crt"),
         key_file: file("tls.key"),
         ca_file: file("ca.crt"),
         // A list without any node is refused by nodes that still end when the cluster is stopped.
-        nodes: (0..cluster.nodes().max(1)).map(node).collect(),
-        evacuating: Vec::new(),
+        nodes: (0..instance.nodes.max(1)).map(node).collect(),
+        evacuating: instance.evacuating.iter().map(|ordinal| cluster.node(*ordinal)).collect(),
     }
 }
 
@@ -233,7 +307,10 @@ fn network_policy(cluster: &ValidCluster, names: &Names) -> NetworkPolicy {
                     ports: Some(cluster.listeners.iter().map(|listener| tcp(listener.port)).collect()),
                     from: None,
                 },
-                NetworkPolicyIngressRule { ports: Some(vec![tcp(ADMIN_PORT)]), from: Some(vec![every_namespace]) },
+                NetworkPolicyIngressRule {
+                    ports: Some(vec![tcp(ADMIN_PORT), tcp(SECURE_ADMIN_PORT)]),
+                    from: Some(vec![every_namespace]),
+                },
                 NetworkPolicyIngressRule { ports: Some(vec![tcp(CLUSTER_PORT)]), from: Some(vec![own_pods]) },
             ]),
             egress: None,
@@ -255,22 +332,30 @@ fn disruption_budget(cluster: &ValidCluster, names: &Names) -> PodDisruptionBudg
     }
 }
 
-fn stateful_set(cluster: &ValidCluster, names: &Names) -> StatefulSet {
+fn stateful_set(cluster: &ValidCluster, instance: &Instance, names: &Names) -> StatefulSet {
     let spec = &cluster.spec;
-    let strategy = match spec.update.strategy {
-        UpdateStrategy::RollingUpdate => "RollingUpdate",
-        UpdateStrategy::Manual => "OnDelete",
-    };
+    let template = pod::template(cluster);
+    let hash = template_hash(&template);
     StatefulSet {
-        metadata: metadata::child(cluster, &names.cluster),
+        metadata: ObjectMeta {
+            annotations: Some([(TEMPLATE_HASH_ANNOTATION.to_owned(), hash)].into()),
+            ..metadata::child(cluster, &names.cluster)
+        },
         spec: Some(StatefulSetSpec {
-            replicas: Some(spec.replicas),
+            replicas: Some(i32::from(instance.replicas)),
             service_name: Some(names.nodes.clone()),
             selector: pods(cluster),
-            template: pod::template(cluster),
+            template,
             pod_management_policy: Some("Parallel".to_owned()),
             min_ready_seconds: Some(spec.update.min_ready_seconds),
-            update_strategy: Some(StatefulSetUpdateStrategy { type_: Some(strategy.to_owned()), rolling_update: None }),
+            // Never `OnDelete`: without an operator, pods are still made anew, and nothing else happens.
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateStatefulSetStrategy {
+                    partition: Some(i32::from(instance.partition)),
+                    max_unavailable: None,
+                }),
+            }),
             volume_claim_templates: spec.storage.as_ref().map(|storage| vec![claim(cluster, storage)]),
             persistent_volume_claim_retention_policy: spec.storage.as_ref().map(|storage| {
                 let word = |retention: Retention| match retention {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use tombolo_broker_api::{
-    Accept, Admin, Anonymous, Authentication, Cluster, Config, Dial, DialTls, Link, Listener, ListenerTls,
+    Accept, Admin, Anonymous, Authentication, Cluster, Config, Dial, DialTls, Link, Listener, ListenerTls, SecureAdmin,
 };
 use tombolo_crds::brokercluster::Anonymous as AnonymousSpec;
 
@@ -30,6 +30,8 @@ pub struct Placement {
     pub bind: IpAddr,
     /// Port of admin; 0 takes a free one.
     pub admin_port: u16,
+    /// Where admin is served over TLS, and the token that it asks for; on Kubernetes alone, where others share the network.
+    pub secure_admin: Option<SecurePlacement>,
     /// Number of the node where all nodes have one address, so that each has ports of its own; 0 where each has an
     /// address.
     pub ordinal: u16,
@@ -38,6 +40,19 @@ pub struct Placement {
     pub cluster: Cluster,
     /// Folder for what outlives the process.
     pub data_dir: PathBuf,
+}
+
+/// Where admin is served over TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecurePlacement {
+    /// Its port.
+    pub port: u16,
+    /// Path of the certificate chain.
+    pub certificate_file: PathBuf,
+    /// Path of its key.
+    pub key_file: PathBuf,
+    /// What requests must bear.
+    pub token: Confidential,
 }
 
 /// What [`render`] made.
@@ -61,7 +76,7 @@ pub fn render(cluster: &ValidCluster, placement: &Placement) -> Rendered {
         node_name: placement.node_name.clone(),
         data_dir: placement.data_dir.clone(),
         listeners: cluster.listeners.iter().map(|listener| render_listener(listener, placement, &mut files)).collect(),
-        admin: Admin { bind: SocketAddr::new(placement.bind, placement.admin_port) },
+        admin: render_admin(placement, &mut files),
         authentication: render_authentication(cluster, &mut files),
         tuning: cluster.tuning.clone(),
         cluster: Some(placement.cluster.clone()),
@@ -110,6 +125,16 @@ impl Files {
         self.0.insert(name, content.reveal().to_owned());
         path
     }
+}
+
+fn render_admin(placement: &Placement, files: &mut Files) -> Admin {
+    let secure = placement.secure_admin.as_ref().map(|secure| SecureAdmin {
+        bind: SocketAddr::new(placement.bind, secure.port),
+        certificate_file: secure.certificate_file.clone(),
+        key_file: secure.key_file.clone(),
+        token_file: files.put("admin.token".to_owned(), &secure.token),
+    });
+    Admin { bind: SocketAddr::new(placement.bind, placement.admin_port), secure }
 }
 
 fn render_listener(listener: &ValidListener, placement: &Placement, files: &mut Files) -> Listener {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::validate::ValidCluster;
@@ -13,7 +15,7 @@ pub struct Names {
     pub cluster: String,
     /// The headless Service that gives each pod a name.
     pub nodes: String,
-    /// The Service of metrics and status.
+    /// The Service of metrics and status, and the Secret with the token that status asks for.
     pub admin: String,
     /// The Secret with the configuration.
     pub config: String,
@@ -21,6 +23,8 @@ pub struct Names {
     /// `tls.key`, which all nodes share since they share the configuration, and `ca.crt`, an authority of this cluster
     /// alone. The certificate has the name of each node as a DNS name.
     pub internode: String,
+    /// The Secret with the authority of that certificate, which no pod mounts.
+    pub authority: String,
 }
 
 /// The labels that select the pods of a cluster: never a version, so that they outlive upgrades.
@@ -43,6 +47,7 @@ impl Names {
             admin: format!("{cluster}-admin"),
             config: format!("{cluster}-config"),
             internode: format!("{cluster}-internode"),
+            authority: format!("{cluster}-authority"),
         }
     }
 }
@@ -75,6 +80,11 @@ pub(super) fn child(cluster: &ValidCluster, name: &str) -> ObjectMeta {
         }),
         ..ObjectMeta::default()
     }
+}
+
+/// A Secret beside the one of the configuration.
+pub fn secret_child(cluster: &ValidCluster, name: &str, data: BTreeMap<String, ByteString>) -> Secret {
+    Secret { metadata: child(cluster, name), type_: Some("Opaque".to_owned()), data: Some(data), ..Secret::default() }
 }
 
 fn labels_of<const N: usize>(labels: [(&str, &str); N]) -> BTreeMap<String, String> {

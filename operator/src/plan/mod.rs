@@ -4,7 +4,11 @@ mod children;
 pub mod config;
 mod metadata;
 mod pod;
+pub mod rollout;
 
-pub use children::{Child, children};
-pub use metadata::{Names, selector};
+pub use children::{
+    CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template,
+    template_hash,
+};
+pub use metadata::{Names, secret_child, selector};
 pub use pod::DEFAULT_IMAGE;

@@ -16,7 +16,7 @@ use tombolo_broker_api::Shards;
 use tombolo_crds::brokercluster::{ImagePullPolicy, Scheduling, TopologySpread};
 
 use super::metadata::{self, Names};
-use crate::validate::{ADMIN_PORT, CLUSTER_PORT, ValidCluster};
+use crate::validate::{ADMIN_PORT, CLUSTER_PORT, SECURE_ADMIN_PORT, ValidCluster};
 
 /// Image of a cluster that states none.
 pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/tombolo-mqtt/broker:", env!("CARGO_PKG_VERSION"));
@@ -151,7 +151,11 @@ fn container(cluster: &ValidCluster) -> Container {
             }),
             ..EnvVar::default()
         }]),
-        ports: Some(vec![port(ADMIN_PORT_NAME, ADMIN_PORT), port(CLUSTER_PORT_NAME, CLUSTER_PORT)]),
+        ports: Some(vec![
+            port(ADMIN_PORT_NAME, ADMIN_PORT),
+            port("admin-tls", SECURE_ADMIN_PORT),
+            port(CLUSTER_PORT_NAME, CLUSTER_PORT),
+        ]),
         resources: spec.resources.as_ref().map(|resources| ResourceRequirements {
             requests: (!resources.requests.is_empty()).then(|| resources.requests.clone()),
             limits: (!resources.limits.is_empty()).then(|| resources.limits.clone()),

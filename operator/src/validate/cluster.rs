@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tombolo_broker_api::{ClientCertificate, Protocol};
+use tombolo_broker_api::{ClientCertificate, Protocol, Seconds, Tuning};
 use tombolo_crds::brokercluster::{
-    ClientAuthMode, Engine, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
+    ClientAuthMode, Engine, Evacuation, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
 };
 use tombolo_crds::common::Management;
-use tombolo_crds::{BrokerCluster, reasons};
+use tombolo_crds::{BrokerCluster, BrokerClusterSpec, reasons};
 
 use super::problem::Report;
 use super::secrets::{Pem, Secrets};
@@ -22,8 +22,11 @@ use crate::observed::DEFAULT_NAMESPACE;
 /// Longest name, so that those of pods and Services fit into a DNS label.
 const NAME_BYTES_MAX: usize = 45;
 
-/// Port on which a pod serves health, metrics and status; no listener can have it.
+/// Port on which a pod serves health and metrics; no listener can have it.
 pub const ADMIN_PORT: u16 = 9600;
+
+/// Port on which a pod serves its status over TLS, to the operator; no listener can have it.
+pub const SECURE_ADMIN_PORT: u16 = 9601;
 
 /// Port on which a pod is reached by the other nodes of its cluster; no listener can have it.
 pub const CLUSTER_PORT: u16 = 7883;
@@ -35,7 +38,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
     let spec = &cluster.spec;
     check_name(&name, report);
     not_served_yet(cluster, report);
-    let tuning = tuning::parse(&spec.config).map_err(|faults| {
+    let tuning = tuning::parse(&spec.config).map(|tuning| with_evacuation(tuning, spec)).map_err(|faults| {
         for (path, message) in faults {
             let field = if path.is_empty() { "spec.config".to_owned() } else { format!("spec.config.{path}") };
             report.problem(field, reasons::CONFIG_INVALID, message);
@@ -69,6 +72,19 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
         affinity,
         pod_overrides: overrides,
     })
+}
+
+/// How a node is emptied, as `spec.update.evacuation` says where `spec.config` says nothing of its own.
+fn with_evacuation(mut tuning: Tuning, spec: &BrokerClusterSpec) -> Tuning {
+    let stated = spec.config.get("cluster").and_then(|cluster| cluster.get("evacuation")).is_some();
+    if !stated {
+        let rate = |stated: Option<i32>, default: u32| stated.and_then(|rate| rate.try_into().ok()).unwrap_or(default);
+        let (update, evacuation) = (&spec.update.evacuation, &mut tuning.cluster.evacuation);
+        evacuation.disconnects_per_second = rate(update.connections_per_second, evacuation.disconnects_per_second);
+        evacuation.moves_per_second = rate(update.sessions_per_second, evacuation.moves_per_second);
+        evacuation.timeout = Seconds(u64::try_from(update.deadline_seconds).unwrap_or(evacuation.timeout.0));
+    }
+    tuning
 }
 
 fn check_name(name: &str, report: &mut Report) {
@@ -113,6 +129,10 @@ fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
             }
         }
     }
+    if spec.update.evacuation.takeover_wait_seconds != Evacuation::default().takeover_wait_seconds {
+        let message = "a session moves as soon as its client is gone; takeoverWaitSeconds has no effect yet";
+        report.warning("spec.update.evacuation.takeoverWaitSeconds", reasons::NOT_YET_SUPPORTED, message);
+    }
     // These change nothing that anybody relies on.
     if let Some(InternodeTls { issuer_ref: Some(_), secret_name: _ }) = &spec.internode_tls {
         let message = "cert-manager is not asked yet: certificates are made without it; or name a Secret in secretName";
@@ -144,7 +164,11 @@ fn check_listeners(listeners: &[Listener], secrets: Secrets, report: &mut Report
             let message = format!("port {} is that of listener `{other}`, too; give each its own", listener.port);
             report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);
         }
-        for (port, what) in [(ADMIN_PORT, "pods serve metrics and status"), (CLUSTER_PORT, "nodes reach each other")] {
+        for (port, what) in [
+            (ADMIN_PORT, "pods serve metrics"),
+            (SECURE_ADMIN_PORT, "pods serve their status"),
+            (CLUSTER_PORT, "nodes reach each other"),
+        ] {
             if listener.port == port {
                 let message = format!("port {port} is where {what}; choose another");
                 report.problem(format!("{field}.port"), reasons::PORT_TAKEN, message);

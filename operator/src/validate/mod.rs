@@ -16,7 +16,7 @@ mod shared_address;
 mod tuning;
 mod valid;
 
-pub use cluster::{ADMIN_PORT, CLUSTER_PORT};
+pub use cluster::{ADMIN_PORT, CLUSTER_PORT, SECURE_ADMIN_PORT};
 pub use problem::{ObjectRef, Problem};
 pub use shared_address::{port_of, shared_address};
 pub use valid::{

@@ -45,6 +45,7 @@ pub fn placement(cluster: &str) -> Placement {
         node_name: format!("{cluster}-0"),
         bind: [127, 0, 0, 1].into(),
         admin_port: 0,
+        secure_admin: None,
         ordinal: 0,
         cluster: Cluster {
             id: "an-id".to_owned(),

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tombolo_broker_api::Config;
 use tombolo_operator::plan::config::{CONFIG_FILE, render};
-use tombolo_operator::plan::{Child, children};
+use tombolo_operator::plan::{Child, Instance, children};
 use tombolo_operator::validate::{Validated, shared_address, validate};
 
 use crate::common::placement;
@@ -60,7 +60,7 @@ fn outcome(validated: &Validated) -> BTreeMap<String, String> {
         for (name, content) in render(cluster, &placement(&cluster.name)).files {
             files.insert(format!("{}/{name}", cluster.name), String::from_utf8(content).expect("text"));
         }
-        let objects = children(cluster, cluster.uid.as_deref().unwrap_or("no-uid"))
+        let objects = children(cluster, &Instance::steady(cluster, cluster.uid.as_deref().unwrap_or("no-uid")))
             .iter()
             .map(shown)
             .collect::<Vec<_>>()

@@ -5,3 +5,4 @@ mod common;
 mod golden;
 mod nodes;
 mod properties;
+mod status;

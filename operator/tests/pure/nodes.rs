@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tombolo_broker_api::Config;
 use tombolo_operator::plan::config::CONFIG_FILE;
-use tombolo_operator::plan::{Child, children};
+use tombolo_operator::plan::{Child, Instance, children};
 use tombolo_operator::validate::{ValidCluster, validate};
 
 fn plant() -> ValidCluster {
@@ -15,7 +15,7 @@ fn plant() -> ValidCluster {
 
 /// The configuration that all pods read.
 fn configuration(cluster: &ValidCluster) -> Config {
-    let secret = children(cluster, "the-uid").into_iter().find_map(|child| match child {
+    let secret = children(cluster, &Instance::steady(cluster, "the-uid")).into_iter().find_map(|child| match child {
         Child::Secret(secret) => secret.data,
         Child::ServiceAccount(_)
         | Child::Service(_)
@@ -39,7 +39,7 @@ fn each_node_is_named_at_the_address_that_the_headless_service_gives_its_pod() {
         ("plant-2", "plant-2.plant-nodes.site.svc:7883"),
     ];
     assert_eq!(nodes, expected);
-    let headless = children(&plant, "the-uid").into_iter().map(|child| child.to_json());
+    let headless = children(&plant, &Instance::steady(&plant, "the-uid")).into_iter().map(|child| child.to_json());
     let headless = headless.into_iter().find(|object| object["metadata"]["name"] == "plant-nodes").expect("a Service");
     assert_eq!(headless["spec"]["publishNotReadyAddresses"], true);
     assert_eq!(headless["spec"]["ports"][1]["name"], "cluster");
@@ -51,7 +51,8 @@ fn the_secret_that_the_manifest_names_or_the_one_of_the_plan_lies_where_the_conf
         if secret != "nodes" {
             plant.internode_tls = None;
         }
-        let set = children(&plant, "the-uid").pop().expect("a StatefulSet comes last").to_json();
+        let set =
+            children(&plant, &Instance::steady(&plant, "the-uid")).pop().expect("a StatefulSet comes last").to_json();
         let pod = &set["spec"]["template"]["spec"];
         let volumes = pod["volumes"].as_array().expect("volumes");
         let volume = volumes.iter().find(|volume| volume["name"] == "internode").expect("a volume");

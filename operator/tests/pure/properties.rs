@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tombolo_crds::ClusterLink;
 use tombolo_operator::observed::Observed;
 use tombolo_operator::plan::config::render;
-use tombolo_operator::plan::{Child, children};
+use tombolo_operator::plan::{Child, Instance, children};
 use tombolo_operator::validate::{ValidCluster, validate};
 
 use crate::common::placement;
@@ -79,7 +79,7 @@ proptest! {
         prop_assert_eq!(&one, &other);
         for (one, other) in one.clusters.iter().zip(&other.clusters) {
             prop_assert_eq!(render(one, &placement("edge")), render(other, &placement("edge")));
-            prop_assert_eq!(children(one, "id"), children(other, "id"));
+            prop_assert_eq!(children(one, &Instance::steady(one, "id")), children(other, &Instance::steady(other, "id")));
         }
     }
 
@@ -175,7 +175,8 @@ fn names_and_labels_fit_at_their_longest() {
     let mut observed = full();
     observed.links.clear();
     observed.clusters[0].metadata.name = Some(name.clone());
-    for child in children(&cluster(&observed), "id") {
+    let cluster = cluster(&observed);
+    for child in children(&cluster, &Instance::steady(&cluster, "id")) {
         let metadata = child.metadata();
         // A pod's name is that of the StatefulSet, `-` and two digits; the revision label has eleven characters more.
         assert!(metadata.name.as_ref().is_some_and(|name| name.len() <= 52), "{:?}", metadata.name);
@@ -203,7 +204,7 @@ fn changed(change: Change) -> ValidCluster {
 }
 
 fn template(cluster: &ValidCluster) -> Value {
-    let set = children(cluster, "id")
+    let set = children(cluster, &Instance::steady(cluster, "id"))
         .into_iter()
         .find(|child| matches!(child, Child::StatefulSet(_)))
         .expect("a StatefulSet");

@@ -1,0 +1,329 @@
+//! One pass over a BrokerCluster and its links: observe, validate, plan, apply, report.
+
+pub mod apply;
+pub mod cache;
+pub mod certificates;
+pub mod observe;
+pub mod report;
+pub mod targets;
+pub mod world;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::events::EventType;
+use serde_json::Value;
+use tombolo_crds::{BrokerCluster, PAUSED_ANNOTATION, reasons};
+
+use crate::observed::secret_value;
+use crate::plan::rollout::{Cause, Decision, Facts, Progress, step};
+use crate::plan::{Child, Instance, Names, children, config_of, secret_child, template, template_hash};
+use crate::status::{ClusterSeen, Fault, LinkSeen, cluster_status, kept_evacuation, link_status};
+use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, Validated, validate};
+use apply::ApplyError;
+use certificates::Certificates;
+use observe::{Seen, facts, observe};
+use targets::Target;
+use world::{ClusterKey, World};
+
+/// When to look again although nothing happened, in seconds since 1970; none: not before something does.
+pub type Wake = Option<i64>;
+
+/// What was planned for a cluster that is valid.
+struct Planned {
+    decision: Decision,
+    children: Vec<Value>,
+    config_hash: String,
+    targets: Vec<Target>,
+    renew_at: i64,
+}
+
+/// A pass failed; it is tried again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The API server.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The cryptography library.
+    #[error(transparent)]
+    Certificate(#[from] certificates::CertificateError),
+    /// What the API server refused; it stands in the status.
+    #[error("{}", .0.message)]
+    Fault(Fault),
+}
+
+/// One pass.
+///
+/// # Errors
+/// Something must be tried again; what was seen of it stands in the status by then.
+pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake, ReconcileError> {
+    // Observe.
+    let seen = observe(world, key).await?;
+    let Some(cluster) = seen.cluster.clone() else {
+        return without_cluster(world, key, &seen, now).await;
+    };
+    if cluster.metadata.deletion_timestamp.is_some() {
+        // The garbage collector removes what we made; brokers need not be asked.
+        world.targets.set(key, Vec::new());
+        return Ok(None);
+    }
+    // Validate.
+    let validated = validate(&seen.observed);
+    let valid = validated.clusters.first();
+    let hash = valid.map(|valid| template_hash(&template(valid)));
+    let facts = facts(&seen, hash.as_deref());
+    if is_paused(&cluster) {
+        report(world, &Seeing { seen: &seen, validated: &validated, facts: &facts, planned: None, fault: None, now })
+            .await?;
+        return Ok(None);
+    }
+    // Plan.
+    let planned = valid.map(|valid| plan(&seen, &cluster, valid, &facts, now)).transpose()?;
+    // What is being emptied is written down before anything is done about it.
+    if let Some(planned) = &planned
+        && planned.decision.evacuation.as_ref() != kept_evacuation_of(&cluster).as_ref()
+        && planned.decision.evacuation.is_some()
+    {
+        let seeing =
+            Seeing { seen: &seen, validated: &validated, facts: &facts, planned: Some(planned), fault: None, now };
+        report(world, &seeing).await?;
+    }
+    // Apply.
+    let applied = match &planned {
+        None => Ok(()),
+        Some(planned) => carry_out(world, key, &cluster, &seen, planned).await,
+    };
+    // Report.
+    let fault = applied.as_ref().err().map(fault_of);
+    let current = Seen { cluster: current_cluster(world, key).or(seen.cluster.clone()), ..seen.clone() };
+    let seeing = Seeing {
+        seen: &current,
+        validated: &validated,
+        facts: &facts,
+        planned: planned.as_ref(),
+        fault: fault.as_ref(),
+        now,
+    };
+    report(world, &seeing).await?;
+    match applied {
+        Ok(()) => Ok(wake(&facts, planned.as_ref())),
+        Err(ApplyError::Fault(fault)) => Err(ReconcileError::Fault(fault)),
+        Err(ApplyError::Api(error)) => Err(error.into()),
+    }
+}
+
+fn kept_evacuation_of(cluster: &BrokerCluster) -> Option<crate::plan::rollout::Evacuation> {
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    cluster.status.as_ref().and_then(|status| kept_evacuation(status, name))
+}
+
+/// The object with the status that was written within this pass.
+fn current_cluster(world: &World, key: &ClusterKey) -> Option<BrokerCluster> {
+    world.clusters.get(&key.namespace, &key.name)?.as_ref().as_ref().ok().cloned()
+}
+
+fn wake(facts: &Facts, planned: Option<&Planned>) -> Wake {
+    let planned = planned?;
+    // While nothing moves, only certificates have a time.
+    let moving = match planned.decision.progress {
+        Progress::Done | Progress::Hibernating => None,
+        Progress::Starting(_)
+        | Progress::Rendering
+        | Progress::Evacuating(..)
+        | Progress::Replacing(..)
+        | Progress::WaitingForApproval(_)
+        | Progress::Blocked(_) => planned.decision.wake,
+    };
+    debug_assert!(facts.min_ready_seconds >= 0, "the schema has a bound");
+    moving.into_iter().chain([planned.renew_at]).min()
+}
+
+/// Links that name a cluster that does not exist, or none at all.
+async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64) -> Result<Wake, ReconcileError> {
+    world.targets.set(key, Vec::new());
+    if seen.links.is_empty() {
+        world.forget(key);
+        return Ok(None);
+    }
+    let validated = validate(&seen.observed);
+    let facts = Facts::default();
+    report(world, &Seeing { seen, validated: &validated, facts: &facts, planned: None, fault: None, now }).await?;
+    Ok(None)
+}
+
+fn is_paused(cluster: &BrokerCluster) -> bool {
+    let annotations = cluster.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.get(PAUSED_ANNOTATION).is_some_and(|value| value == "true"))
+}
+
+/// Pure but for the randomness of keys and tokens that do not exist yet.
+fn plan(
+    seen: &Seen,
+    cluster: &BrokerCluster,
+    valid: &ValidCluster,
+    facts: &Facts,
+    now: i64,
+) -> Result<Planned, ReconcileError> {
+    let names = Names::of(&valid.name);
+    let uid = valid.uid.clone().unwrap_or_default();
+    let decision = step(kept_evacuation_of(cluster).as_ref(), facts, now);
+    let token = token(seen);
+    let instance = Instance::decided(&uid, token.clone(), &decision);
+    let (mut objects, authority, renew_at) = match &valid.internode_tls {
+        Some(tls) => (Vec::new(), tls.ca.reveal().to_owned(), i64::MAX),
+        None => {
+            let own = (seen.own.authority.as_ref(), seen.own.nodes.as_ref());
+            let Certificates { authority, nodes, renew_at } =
+                certificates::wanted(&valid.name, &valid.namespace, own.0, own.1, now)?;
+            let trusted = nodes.get("ca.crt").map(|trusted| trusted.0.clone()).unwrap_or_default();
+            let secrets = [(&names.authority, authority), (&names.internode, nodes)];
+            let objects = secrets.map(|(name, data)| Child::Secret(Box::new(secret_child(valid, name, data))));
+            (objects.into(), trusted, renew_at)
+        }
+    };
+    let admin = BTreeMap::from([("token".to_owned(), ByteString(token.reveal().to_owned()))]);
+    objects.push(Child::Secret(Box::new(secret_child(valid, &names.admin, admin))));
+    objects.extend(children(valid, &instance));
+    let config_hash = config_of(valid, &instance).config.hash;
+    let children: Vec<_> = objects.iter().map(Child::to_json).collect();
+    let targets = targets(seen, valid, &token, Arc::new(authority));
+    Ok(Planned { decision, children, config_hash, targets, renew_at })
+}
+
+/// The token that was made once; a new one if there is none that can be used.
+fn token(seen: &Seen) -> Confidential {
+    let kept = seen.own.admin.as_ref().and_then(|secret| secret_value(secret, "token"));
+    match kept.filter(|token| token.len() >= 32 && token.iter().all(u8::is_ascii_hexdigit)) {
+        Some(token) => Confidential::new(token),
+        None => {
+            let mut bytes = [0; 32];
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider.secure_random.fill(&mut bytes).expect("the operating system gives random bytes");
+            Confidential::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        }
+    }
+}
+
+fn targets(seen: &Seen, valid: &ValidCluster, token: &Confidential, authority: Arc<Vec<u8>>) -> Vec<Target> {
+    let target = |pod: &Arc<Pod>| {
+        let address: IpAddr = pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?;
+        Some(Target {
+            ordinal: observe::ordinal(&valid.name, pod)?,
+            uid: pod.metadata.uid.clone()?,
+            address: SocketAddr::new(address, SECURE_ADMIN_PORT),
+            name: pod.metadata.name.clone()?,
+            token: token.clone(),
+            authority: Arc::clone(&authority),
+        })
+    };
+    seen.pods.iter().filter_map(target).collect()
+}
+
+async fn carry_out(
+    world: &World,
+    key: &ClusterKey,
+    cluster: &BrokerCluster,
+    seen: &Seen,
+    planned: &Planned,
+) -> Result<(), ApplyError> {
+    let owner = cluster.metadata.uid.as_deref().unwrap_or_default();
+    // What else goes into the pod template was checked by the schema.
+    let try_first = !cluster.spec.pod_overrides.is_empty();
+    apply::apply(world, key, owner, &planned.children, try_first).await?;
+    apply::prune(world, key, owner, &planned.children).await?;
+    let pods: Vec<&Pod> = seen.pods.iter().map(|pod| &**pod).collect();
+    apply::nudge(world, &key.namespace, &pods, &planned.config_hash).await?;
+    world.targets.set(key, planned.targets.clone());
+    if let Some(released) = planned.decision.released.filter(|released| released.forced) {
+        let what = match released.cause {
+            Cause::Update => "replaced",
+            Cause::ScaleDown => "removed",
+        };
+        let message = format!("{}-{} was not empty in time and is {what} all the same", key.name, released.ordinal);
+        let reason = reasons::EVACUATION_DEADLINE_EXCEEDED;
+        report::publish(world, cluster, EventType::Warning, reason, &message).await;
+    }
+    Ok(())
+}
+
+fn fault_of(error: &ApplyError) -> Fault {
+    match error {
+        ApplyError::Fault(fault) => fault.clone(),
+        ApplyError::Api(error) => Fault {
+            reason: reasons::APPLY_FAILED,
+            message: format!("child objects could not be written, which is tried again: {error}"),
+            stalled: false,
+        },
+    }
+}
+
+/// What status is made of.
+struct Seeing<'a> {
+    seen: &'a Seen,
+    validated: &'a Validated,
+    facts: &'a Facts,
+    planned: Option<&'a Planned>,
+    fault: Option<&'a Fault>,
+    now: i64,
+}
+
+async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
+    let Seeing { seen, validated, facts, planned, fault, now } = *seeing;
+    let of = |kind: &str, name: &str| -> Vec<Problem> {
+        let all = validated.problems.iter();
+        all.filter(|problem| problem.object.kind == kind && problem.object.name == name).cloned().collect()
+    };
+    let valid = validated.clusters.first();
+    let config_hash = planned.map(|planned| planned.config_hash.as_str());
+    let paused = seen.cluster.as_ref().is_some_and(is_paused);
+    if let Some(cluster) = &seen.cluster {
+        let certificates = valid.map(certificates_of).unwrap_or_default();
+        let status = cluster_status(&ClusterSeen {
+            cluster,
+            problems: &of("BrokerCluster", cluster.metadata.name.as_deref().unwrap_or_default()),
+            facts,
+            decision: planned.map(|planned| &planned.decision),
+            config_hash,
+            reports: &seen.reports,
+            fault,
+            certificates: &certificates,
+            paused,
+            now,
+        });
+        report::report_cluster(world, cluster, status).await?;
+    }
+    let invalid = Fault {
+        reason: reasons::CLUSTER_INVALID,
+        message: "its BrokerCluster has problems, so that nothing is made from it; look at its status".to_owned(),
+        stalled: true,
+    };
+    let fault = fault.or((seen.cluster.is_some() && valid.is_none()).then_some(&invalid));
+    for link in seen.links.iter().filter(|link| link.metadata.deletion_timestamp.is_none()) {
+        let name = link.metadata.name.as_deref().unwrap_or_default();
+        let status = link_status(&LinkSeen {
+            link,
+            problems: &of("ClusterLink", name),
+            valid: valid.and_then(|valid| valid.links.iter().find(|valid| valid.name == name)),
+            nodes: facts.wanted,
+            fault,
+            config_hash,
+            reports: &seen.reports,
+            paused,
+            now,
+        });
+        report::report_link(world, link, status).await?;
+    }
+    Ok(())
+}
+
+/// The certificates of listeners, and when they expire.
+fn certificates_of(valid: &ValidCluster) -> Vec<(String, i64)> {
+    let with_tls = valid.listeners.iter().filter_map(|listener| {
+        let until = certificates::expires(listener.tls.as_ref()?.certificate.reveal())?;
+        Some((format!("listener {}", listener.name), until))
+    });
+    with_tls.collect()
+}

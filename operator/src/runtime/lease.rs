@@ -1,0 +1,174 @@
+//! Leadership by a Lease: one process of several works, and one that lost the Lease ends.
+//!
+//! Whether another holder is alive is judged by how long its entry has not changed while we looked, never by comparing its
+//! clock with ours: clocks disagree. The holder, in turn, gives up when it could not renew for a while that is shorter.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep, timeout};
+
+/// An entry that has not changed for this long is dead.
+const DURATION: Duration = Duration::from_secs(15);
+/// The holder gives up when it could not renew for this long.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Who wants to lead.
+#[derive(Clone)]
+#[allow(missing_debug_implementations, reason = "a client has nothing to show")]
+pub struct Candidate {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+}
+
+/// What was seen of the Lease, and when it was seen to change last.
+#[derive(Debug, Default)]
+struct Watched {
+    entry: Option<(Option<String>, Option<MicroTime>)>,
+    changed: Option<Instant>,
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    /// A candidate for the Lease of that name; the identity must be no other process's.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity: identity.to_owned() }
+    }
+
+    /// Waits until this process leads.
+    pub async fn acquire(&self) {
+        let mut watched = Watched::default();
+        loop {
+            match self.attempt(&mut watched, Instant::now()).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, lease = self.name, "the Lease could not be read or written"),
+            }
+            sleep(PERIOD).await;
+        }
+    }
+
+    /// Renews for as long as this process leads; it returns when it does so no longer.
+    pub async fn hold(&self) {
+        let mut watched = Watched::default();
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < RENEW_DEADLINE {
+            sleep(PERIOD).await;
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match timeout(left, self.attempt(&mut watched, Instant::now())).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "the Lease could not be renewed"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets go, so that another process need not wait.
+    pub async fn release(&self) {
+        let Ok(Some(mut lease)) = self.api.get_opt(&self.name).await else { return };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() == Some(&self.identity) {
+            spec.holder_identity = None;
+            let _ = self.api.replace(&self.name, &PostParams::default(), &lease).await;
+        }
+    }
+
+    /// True: this process leads. Each write carries the version that was read, so that of two only one succeeds.
+    async fn attempt(&self, watched: &mut Watched, now: Instant) -> Result<bool, kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            let mut lease = Lease { metadata, spec: None };
+            self.enter(&mut lease);
+            return ours(self.api.create(&PostParams::default(), &lease).await);
+        };
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+        if holder.as_deref() != Some(&self.identity) && !watched.is_dead(&lease, now) {
+            return Ok(false);
+        }
+        self.enter(&mut lease);
+        ours(self.api.replace(&self.name, &PostParams::default(), &lease).await)
+    }
+
+    fn enter(&self, lease: &mut Lease) {
+        let now = MicroTime(jiff::Timestamp::now());
+        let before = lease.spec.take().unwrap_or_default();
+        let stays = before.holder_identity.as_deref() == Some(&self.identity);
+        lease.spec = Some(LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: if stays { before.acquire_time.clone() } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!stays)),
+            ..before
+        });
+    }
+}
+
+/// Whoever was faster leads.
+fn ours(written: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+    match written {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn is_dead(&mut self, lease: &Lease, now: Instant) -> bool {
+        let spec = lease.spec.clone().unwrap_or_default();
+        if spec.holder_identity.as_deref().unwrap_or_default().is_empty() {
+            return true;
+        }
+        let entry = Some((spec.holder_identity, spec.renew_time));
+        if self.entry != entry {
+            (self.entry, self.changed) = (entry, Some(now));
+        }
+        let duration = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let duration = duration.map_or(DURATION, Duration::from_secs);
+        self.changed.is_some_and(|changed| now.duration_since(changed) >= duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, seconds: i64) -> Lease {
+        let time = MicroTime(jiff::Timestamp::from_second(seconds).expect("a time"));
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            renew_time: Some(time),
+            ..LeaseSpec::default()
+        };
+        Lease { metadata: ObjectMeta::default(), spec: Some(spec) }
+    }
+
+    #[test]
+    fn a_holder_is_dead_when_its_entry_stands_still_whatever_its_clock_says() {
+        let (mut watched, start) = (Watched::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        // Its clock is years behind, then years ahead.
+        assert!(!watched.is_dead(&lease("a", 1), after(0)));
+        assert!(!watched.is_dead(&lease("a", 3), after(14)));
+        assert!(!watched.is_dead(&lease("a", 9_000_000_000), after(28)));
+        assert!(!watched.is_dead(&lease("a", 9_000_000_000), after(42)));
+        assert!(watched.is_dead(&lease("a", 9_000_000_000), after(43)));
+        assert!(Watched::default().is_dead(&lease("", 1), start), "nobody holds it");
+    }
+
+    #[test]
+    fn the_holder_gives_up_before_others_take_over() {
+        assert!(RENEW_DEADLINE + PERIOD < DURATION);
+    }
+}

@@ -1,0 +1,131 @@
+//! Tests of the operator over a real API server; `make e2e-api` builds what they need and runs them.
+//!
+//! `kube-tests [NAME…]` runs those whose names contain one of the words, `kube-tests --bench` many objects at once. What is
+//! missing is said, and nothing is skipped.
+
+mod bench;
+mod chart;
+mod faults;
+mod house;
+mod kubelet;
+mod plane;
+mod reconcile;
+mod rollout;
+mod story;
+mod watchman;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use plane::Plane;
+use watchman::Watchman;
+
+type Test = (&'static str, fn(Arc<Plane>) -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// Tests at one time: most of their time they wait.
+const AT_ONE_TIME: usize = 4;
+
+macro_rules! tests {
+    ($($module:ident: $($name:ident)+;)+) => {
+        const TESTS: &[Test] = &[$($((stringify!($name), |plane| Box::pin($module::$name(plane)))),+),+];
+    };
+}
+
+tests! {
+    chart:
+        the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_the_api_server_takes
+        a_crd_of_an_older_release_does_not_replace_a_newer_one
+        alerts_rest_on_documented_metrics_and_have_a_page;
+    story:
+        two_clusters_link_and_each_message_reaches_both_sides_once
+        a_changed_password_and_a_changed_link_reach_the_broker_without_a_restart
+        three_nodes_are_one_broker;
+    reconcile:
+        what_is_removed_or_edited_comes_back_and_what_is_foreign_stays
+        nothing_is_written_when_nothing_changed
+        a_missing_secret_is_named_and_awaited
+        an_object_of_somebody_else_is_left_alone_and_said
+        the_operator_writes_no_spec_and_others_apply_without_conflict
+        a_paused_cluster_is_left_alone
+        a_deleted_cluster_leaves_nothing_though_its_brokers_do_not_answer
+        what_is_not_wanted_any_more_is_removed
+        the_scale_subresource_scales
+        overrides_that_make_no_pod_change_nothing;
+    rollout:
+        an_update_replaces_one_pod_after_another_from_the_top
+        a_broken_image_stops_an_update_and_a_mended_one_goes_on
+        fewer_nodes_leave_one_after_another_and_a_deadline_is_said
+        a_session_outlives_an_update_of_every_node_with_what_waits_for_it;
+    faults:
+        missing_crds_are_named_and_awaited
+        a_second_operator_waits_and_takes_over
+        an_operator_that_is_killed_again_and_again_ends_at_the_same_place
+        an_object_of_the_future_is_skipped_alone;
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    tokio::task::LocalSet::new().run_until(run_all()).await
+}
+
+async fn run_all() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let assets = match plane::assets() {
+        Ok(assets) => assets,
+        Err(missing) => {
+            eprintln!("{missing}");
+            return ExitCode::from(2);
+        }
+    };
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nobody was faster");
+    let begun = Instant::now();
+    let plane = Arc::new(Plane::start(&assets).await);
+    println!("the API server is ready after {:.1} s", begun.elapsed().as_secs_f64());
+    // Before anything else: it needs an API server without our CRDs.
+    let mut failed = Vec::new();
+    let (alone, rest): (Vec<Test>, Vec<Test>) = TESTS.iter().partition(|test| test.0.starts_with("missing_crds"));
+    let bench = words.iter().any(|word| word == "--bench");
+    let chosen = |test: &Test| !bench && (words.is_empty() || words.iter().any(|word| test.0.contains(word)));
+    let before: Vec<_> = alone.into_iter().filter(chosen).collect();
+    failed.extend(run(&plane, before).await);
+    chart::install_crds(&plane).await;
+    let watchman = Watchman::start(&plane).await;
+    let begun = Instant::now();
+    failed.extend(run(&plane, rest.into_iter().filter(chosen).collect()).await);
+    if bench {
+        bench::many_objects(Arc::clone(&plane)).await;
+    }
+    let seen = watchman.end(&plane).await;
+    println!(
+        "{} statuses were seen, all {}",
+        seen.count,
+        if seen.faults.is_empty() { "clean" } else { "but these clean" }
+    );
+    seen.faults.iter().take(20).for_each(|fault| println!("  {fault}"));
+    let ok = failed.is_empty() && seen.faults.is_empty();
+    println!(
+        "{} after {:.0} s",
+        if ok { "ok".to_owned() } else { format!("FAILED: {}", failed.join(", ")) },
+        begun.elapsed().as_secs_f64()
+    );
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Names of those that failed.
+async fn run(plane: &Arc<Plane>, tests: Vec<Test>) -> Vec<String> {
+    let outcomes = futures::stream::iter(tests).map(|(name, test)| {
+        let plane = Arc::clone(plane);
+        async move {
+            let begun = Instant::now();
+            let outcome = tokio::task::spawn_local(test(plane)).await;
+            let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+            println!("test {name} … {word} ({:.1} s)", begun.elapsed().as_secs_f64());
+            outcome.err().map(|_| name.to_owned())
+        }
+    });
+    outcomes.buffer_unordered(AT_ONE_TIME).filter_map(|failed| async { failed }).collect().await
+}
