@@ -121,7 +121,8 @@ async fn play(flags: &Play) -> Result<()> {
 
 async fn second_act(flags: &Play, tombolo: &Path, scratch: &Path) -> Result<()> {
     println!();
-    let up = Up::start(tombolo, &[flags.second.clone()], &scratch.join("data-of-nodes"), &["--processes"]).await?;
+    let up = Up::start(tombolo, std::slice::from_ref(&flags.second), &scratch.join("data-of-nodes"), &["--processes"])
+        .await?;
     let outcome = second_act::play(&up).await;
     let stopped = up.stop().await;
     outcome?;
