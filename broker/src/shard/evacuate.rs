@@ -40,7 +40,8 @@ struct State {
 /// What may be done by now, at a rate.
 #[derive(Debug, Default)]
 struct Budget {
-    left: f64,
+    /// In thousandths.
+    left: u64,
     at: Millis,
 }
 
@@ -65,20 +66,20 @@ const TICK: Millis = Millis(100);
 /// A session is offered again after this time: an offer may be lost, or the node that got it had no room.
 const ROUND: Millis = Millis(3_000);
 /// What may be done at once after a pause is what a rate allows in this many milliseconds.
-const BURST: f64 = 250.0;
+const BURST: u64 = 250;
 
 // === impl Budget ===
 
 impl Budget {
     /// How many of `wanted` may be done now.
     fn take(&mut self, wanted: usize, per_second: u32, now: Millis) -> usize {
-        let rate = f64::from(per_second) / 1000.0;
-        let most = (rate * BURST).max(1.0);
-        self.left = (self.left + now.since(self.at).0 as f64 * rate).min(most);
+        let rate = u64::from(per_second);
+        let most = (rate * BURST).max(1_000);
+        self.left = now.since(self.at).0.saturating_mul(rate).saturating_add(self.left).min(most);
         self.at = now;
-        let taken = wanted.min(self.left as usize);
-        self.left -= taken as f64;
-        taken
+        let taken = (wanted as u64).min(self.left / 1_000);
+        self.left -= taken * 1_000;
+        taken as usize
     }
 }
 
