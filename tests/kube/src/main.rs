@@ -43,7 +43,8 @@ tests! {
     story:
         two_clusters_link_and_each_message_reaches_both_sides_once
         a_changed_password_and_a_changed_link_reach_the_broker_without_a_restart
-        three_nodes_are_one_broker;
+        three_nodes_are_one_broker
+        three_nodes_on_each_side_link_and_each_message_reaches_each_listener_once;
     reconcile:
         what_is_removed_or_edited_comes_back_and_what_is_foreign_stays
         nothing_is_written_when_nothing_changed

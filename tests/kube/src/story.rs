@@ -74,6 +74,46 @@ pub async fn two_clusters_link_and_each_message_reaches_both_sides_once(plane: A
     }
 }
 
+/// Each node by the name that the headless Service gives it.
+pub async fn three_nodes_on_each_side_link_and_each_message_reaches_each_listener_once(plane: Arc<Plane>) {
+    let house = House::build(&plane, "nodes", Runs::Brokers).await;
+    let _operator = house.operator("one");
+    for file in ["secrets.yaml", "clusters.yaml"] {
+        let text = std::fs::read_to_string(root().join("examples/kubernetes").join(file)).expect("the example");
+        house.apply(&text.replace(".mqtt.svc:", &format!(".{}.svc:", house.namespace))).await;
+    }
+    let mut listeners = Vec::new();
+    for cluster in ["deployment-local", "deployment-cloud"] {
+        house.until_ready(CLUSTER, cluster).await;
+        for node in 0..3 {
+            let at = broker(&house, &format!("{cluster}-{node}"), 1883);
+            let id = format!("{cluster}-{node}");
+            let mut listener = Client::connect(at, 5, &id, ("demo", "demo")).await;
+            listener.subscribe("from-cluster", 1).await;
+            listeners.push(listener);
+        }
+    }
+    // Ready once more after everybody subscribed: each side knows what the other wants.
+    let switch = |enabled: bool| kube::api::Patch::Merge(json!({"spec": {"enabled": enabled}}));
+    house.api(LINK).patch("to-cloud", &Default::default(), &switch(false)).await.expect("patched");
+    house.until_condition(LINK, "to-local", "Ready", "False", "").await;
+    house.api(LINK).patch("to-cloud", &Default::default(), &switch(true)).await.expect("patched");
+    house.until_ready(LINK, "to-cloud").await;
+    house.until_ready(LINK, "to-local").await;
+    for pod in ["deployment-cloud-1", "deployment-local-2"] {
+        let mut publisher = Client::connect(broker(&house, pod, 1883), 5, "publisher", ("demo", "demo")).await;
+        for number in 0..5 {
+            publisher.publish("from-cluster", 1, &format!("{pod} {number}")).await;
+        }
+        publisher.publish("from-cluster", 1, "end").await;
+        for listener in &mut listeners {
+            let seen: Vec<_> = listener.messages_until("end").await.into_iter().map(|seen| seen.payload).collect();
+            let wanted: Vec<_> = (0..5).map(|number| format!("{pod} {number}")).collect();
+            assert_eq!(seen, wanted);
+        }
+    }
+}
+
 pub async fn a_changed_password_and_a_changed_link_reach_the_broker_without_a_restart(plane: Arc<Plane>) {
     let house = House::build(&plane, "rotate", Runs::Brokers).await;
     let _operator = house.operator("one");
