@@ -93,6 +93,7 @@ impl World {
                 disconnected: vec![vec![Micros::MAX; nodes]; nodes],
                 ready: vec![vec![None; nodes]; nodes],
                 empty: vec![vec![0; nodes]; nodes],
+                unmoved: vec![0; nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -187,6 +188,9 @@ impl World {
     fn observe(&mut self, node: usize) {
         let Some(life) = &self.nodes[node].life else { return };
         let handed_over = life.is_handed_over();
+        if self.plan.sessions_move && handed_over && life.is_unmoved() {
+            self.weather.unmoved[node] = self.now;
+        }
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             let Some(status) = life.peer(&name(other)) else { continue };
             let weather = &mut self.weather;
@@ -239,7 +243,11 @@ impl World {
 
     /// A client dials its node; one that is not ready is not offered to it.
     fn admit(&mut self, at: usize) {
-        let node = if self.plan.sessions_move { self.clients[at].connecting.node } else { self.clients[at].home };
+        let node = match self.plan.sessions_move {
+            true if self.random.chance(60) => self.random.below(self.nodes.len()),
+            true => self.clients[at].node,
+            false => self.clients[at].home,
+        };
         let is_ready = self.nodes[node].life.as_ref().is_some_and(Life::is_ready);
         if !is_ready || !self.network.is_open(self.nodes.len() + at, node) {
             self.clients[at].wanted_from = Some(self.now + 200_000 + self.random.next() % 100_000);
