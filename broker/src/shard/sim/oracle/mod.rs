@@ -90,6 +90,8 @@ pub struct Session {
     pub ended: Option<Micros>,
     /// It may be lost with a node where it was about to go.
     pub doubtful: bool,
+    /// It ended with its node.
+    died: bool,
     /// Where its client has knocked since it was connected last.
     tried: BTreeSet<usize>,
     /// When it came to its node.
@@ -435,7 +437,8 @@ impl Oracle {
     pub fn died(&mut self, node: usize, now: Micros, weather: &Weather) {
         for session in &mut self.sessions {
             session.doubtful |= session.tried.contains(&node);
-            if session.node == node {
+            if session.node == node && session.ended.is_none() {
+                session.died = true;
                 session.ended.get_or_insert(now);
             }
         }
