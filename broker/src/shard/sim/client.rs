@@ -221,7 +221,10 @@ impl Client {
         }
         let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
         if let Some(session) = was.filter(|_| !present) {
-            if !is_short && !around.oracle.sessions[session].doubtful {
+            // Of a node that this one never met nobody knows what it has.
+            let home = around.oracle.sessions[session].node;
+            let is_unknown = home != node && !around.weather.met[node][home];
+            if !is_short && !is_unknown && !around.oracle.sessions[session].doubtful {
                 return Err(format!("session {session} of client {} is lost", self.number));
             }
             around.oracle.end(session, around.now);

@@ -94,6 +94,7 @@ impl World {
                 ready: vec![vec![None; nodes]; nodes],
                 empty: vec![vec![0; nodes]; nodes],
                 unmoved: vec![0; nodes],
+                met: vec![vec![false; nodes]; nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -198,6 +199,7 @@ impl World {
             let known = &mut weather.disconnected[node][other];
             if connected != (*known != Micros::MAX) {
                 *known = if connected { self.now } else { Micros::MAX };
+                weather.met[node][other] |= connected;
                 self.trace.say(self.now, format_args!("node {node} sees {other} connected: {connected}"));
             }
             if status.ready && weather.disconnected[other][node] != Micros::MAX {
@@ -313,6 +315,14 @@ impl World {
     fn event(&mut self, event: Event) {
         match event {
             Event::Accept(node, life, connect, end) => {
+                if self.nodes[node].frozen_until > self.now {
+                    // Nobody reads it before, and what its client has given up by then is never read.
+                    let thaw = self.nodes[node].frozen_until - self.now;
+                    return self.later(thaw, Event::Accept(node, life, connect, end));
+                }
+                if end.is_torn() {
+                    return;
+                }
                 let Some(there) = self.nodes[node].life.as_ref().filter(|_| self.weather.lives[node] == life) else {
                     return end.tear();
                 };
@@ -406,6 +416,8 @@ impl World {
             self.weather.ready[node][other] = None;
             self.weather.ready[other][node] = None;
             self.weather.disconnected[node][other] = Micros::MAX;
+            self.weather.met[node][other] = false;
+            self.weather.met[other][node] = false;
         }
     }
 

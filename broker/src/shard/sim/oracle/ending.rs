@@ -69,7 +69,8 @@ impl Oracle {
             });
             // What was chosen for a member at a node that died waits for that node, and is lost when it begins anew.
             let haunted = of_group().any(|session| session.died);
-            if message.acked_at.is_none() || owed.excused || took_along || haunted || !owed.members.iter().any(is_there) {
+            if message.acked_at.is_none() || owed.excused || took_along || haunted || !owed.members.iter().any(is_there)
+            {
                 continue;
             }
             if !of_group().any(|session| session.received.contains_key(&owed.message)) {

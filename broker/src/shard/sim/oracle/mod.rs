@@ -26,6 +26,8 @@ pub struct Weather {
     pub empty: Vec<Vec<Micros>>,
     /// When a node last had no session under way, and nothing of one that had left.
     pub unmoved: Vec<Micros>,
+    /// Whether a node was connected with another one since both began.
+    pub met: Vec<Vec<bool>>,
 }
 
 /// Everything that clients did and saw.
