@@ -41,8 +41,8 @@ bench: tools ## CPU per million deliveries beside a bare relay and the targets; 
 	$(CARGO) build --locked --release -p tombolo-broker -p tombolo-loadgen
 	target/release/bench $(ARGS)
 
-sim: tools ## Many schedules of linked clusters on a failing network, and what interest costs; SCHEDULES=n, SEED=n for one
-	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib link::sim -- --nocapture
+sim: tools ## Many schedules of clusters and links on a failing network, and what interest costs; SCHEDULES=n, SEED=n for one
+	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib sim:: -- --nocapture
 	$(CARGO) test --locked --release -p tombolo-broker --lib link::tests::costs -- --nocapture --include-ignored --test-threads 1
 
 crds: tools ## Writes the YAML of the resource types, its copy in the chart, and docs/reference

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Millis;
+use crate::codec::Qos;
 use crate::message::Delivery;
 
 /// Messages that wait for room in flight, or for the client to come back.
@@ -14,6 +15,8 @@ pub struct Queue {
     /// retained store, whose messages they share, and don't count against the limits.
     replayed: usize,
     replayed_bytes: usize,
+    /// Messages of QoS 0: those that came while retained ones waited in front of them.
+    qos0: usize,
 }
 
 /// Bounds of a queue.
@@ -34,14 +37,14 @@ impl Queue {
         if self.is_full(cost, limits) {
             return Err(delivery);
         }
-        self.bytes += cost;
-        self.entries.push_back(delivery);
+        self.admit(delivery);
         Ok(())
     }
 
     /// Appends a message that another node's queue of this session had room for; it is not bounded again.
     pub fn admit(&mut self, delivery: Delivery) {
         self.bytes += delivery.cost();
+        self.qos0 += usize::from(delivery.qos == Qos::AtMostOnce);
         self.entries.push_back(delivery);
     }
 
@@ -64,6 +67,7 @@ impl Queue {
         self.entries.extend(retained);
         if self.entries.len() > before {
             self.bytes += self.entries.range(before..).map(Delivery::cost).sum::<usize>();
+            self.qos0 += self.entries.range(before..).filter(|entry| entry.qos == Qos::AtMostOnce).count();
             self.replayed = self.entries.len();
             self.replayed_bytes = self.bytes;
         }
@@ -88,6 +92,7 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.entries.pop_front()?;
         self.bytes -= delivery.cost();
+        self.qos0 -= usize::from(delivery.qos == Qos::AtMostOnce);
         if self.replayed > 0 {
             self.replayed -= 1;
             self.replayed_bytes -= delivery.cost();
@@ -103,7 +108,13 @@ impl Queue {
         std::mem::take(self).entries
     }
 
-    /// True while retained messages of a SUBSCRIBE wait: QoS 0 must then line up behind them.
+    /// True while a message of QoS 0 must line up: behind retained messages of a SUBSCRIBE, or behind others of QoS 0 that
+    /// did `[MQTT-4.6.0-6]`.
+    pub fn holds_qos0(&self) -> bool {
+        self.replayed > 0 || self.qos0 > 0
+    }
+
+    /// True while retained messages of a SUBSCRIBE wait.
     pub fn is_replaying(&self) -> bool {
         self.replayed > 0
     }
@@ -129,7 +140,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::codec::Qos;
     use crate::message::{Message, tests::message};
 
     const LIMITS: Limits = Limits { messages: 2, bytes: 1000 };
@@ -163,6 +173,19 @@ mod tests {
         assert!(!queue.is_replaying() && queue.len() == 2);
         (0..2).for_each(|_| drop(queue.pop()));
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn qos_0_lines_up_behind_qos_0_that_had_to() {
+        let mut queue = Queue::default();
+        queue.replay([delivery(b"retained", None)]);
+        assert!(queue.holds_qos0());
+        assert!(queue.push(delivery(b"live", None), LIMITS).is_ok());
+        assert!(queue.push(Delivery { qos: Qos::AtMostOnce, ..delivery(b"quick", None) }, LIMITS).is_ok());
+        (0..2).for_each(|_| drop(queue.pop()));
+        assert!(!queue.is_replaying() && queue.holds_qos0(), "what comes now would overtake it");
+        queue.pop();
+        assert!(!queue.holds_qos0());
     }
 
     #[test]

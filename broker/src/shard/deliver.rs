@@ -111,7 +111,7 @@ impl Core {
                 counters.drop_message(Dropped::OutputFull);
                 return;
             }
-            if flow.as_ref().is_none_or(|flow| !flow.queue.is_replaying()) {
+            if flow.as_ref().is_none_or(|flow| !flow.queue.holds_qos0()) {
                 let form = Form {
                     version: *version,
                     qos,

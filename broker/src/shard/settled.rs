@@ -176,6 +176,11 @@ impl Shard {
                 self.say_suback(next.slot, next.answer);
             }
         }
+        self.note_waiting();
+    }
+
+    /// Says so when nothing waits any more.
+    fn note_waiting(&self) {
         if self.waiting.is_empty() {
             self.shared.settled.waiting.fetch_and(!(1 << self.core.shard), Ordering::AcqRel);
         }
@@ -184,6 +189,7 @@ impl Shard {
     /// A connection has ended: what it asked is not answered on the next one.
     pub(super) fn forget_waiting(&mut self, slot: u32) {
         self.waiting.retain(|waiting| waiting.slot != slot);
+        self.note_waiting();
     }
 
     /// When the first SUBACK waits no longer.

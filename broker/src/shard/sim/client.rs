@@ -170,6 +170,9 @@ impl Client {
             }
             self.must_clean = true;
         }
+        if let Some(session) = self.session {
+            around.oracle.trying(session, node);
+        }
         let will = self.connecting.will.map(|(topic, qos, retain, delay)| {
             let delay = if self.version == Version::V5 { delay } else { 0 };
             let number = around.oracle.will(self.number, node, topic, qos, retain, around.weather);
@@ -205,13 +208,23 @@ impl Client {
 
     /// CONNACK said yes.
     pub(super) fn opened(&mut self, node: usize, present: bool, around: &mut Around<'_>) -> Result<(), String> {
+        if present
+            && self.unsure
+            && let Some(session) = self.session
+        {
+            // It was on its way when its node died.
+            around.oracle.resume(session);
+        }
         let was = self.session.filter(|session| around.oracle.sessions[*session].ended.is_none());
         if present && was.is_none() && !self.unsure {
             return Err(format!("client {} finds a session that it should not have", self.number));
         }
         let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
         if let Some(session) = was.filter(|_| !present) {
-            if !is_short {
+            // Of a node that this one never met nobody knows what it has.
+            let home = around.oracle.sessions[session].node;
+            let is_unknown = home != node && !around.weather.met[node][home];
+            if !is_short && !is_unknown && !around.oracle.sessions[session].doubtful {
                 return Err(format!("session {session} of client {} is lost", self.number));
             }
             around.oracle.end(session, around.now);
@@ -223,6 +236,8 @@ impl Client {
             self.session = Some(around.oracle.begin(self.number, node));
             self.held.clear();
             self.unacked.clear();
+        } else if let Some(session) = was {
+            around.oracle.moved(session, node, around.now, around.weather);
         }
         self.state = State::Up;
         self.ping_at = around.now + self.ping_every();
@@ -237,9 +252,10 @@ impl Client {
         for at in 0..self.unacked.len() {
             let Unacked { id, message, released, deed } = self.unacked[at];
             if released {
+                around.oracle.resent_release(message, self.node);
                 self.put_ack(AckKind::Pubrel, id);
             } else {
-                around.oracle.resent(message);
+                around.oracle.resent(message, self.node, around.now, around.weather);
                 self.put_publish(deed, message, id, true);
             }
         }
@@ -254,7 +270,7 @@ impl Client {
         around.trace.say(around.now, format_args!("client {} lost its connection: {why}", self.number));
         self.end = None;
         self.state = State::Away;
-        if !self.said_goodbye {
+        if was_up && !self.said_goodbye {
             self.gone_at = around.now;
         }
         self.input.clear();

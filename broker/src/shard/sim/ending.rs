@@ -11,7 +11,7 @@ use crate::clock::{Millis, Stamp};
 use crate::codec::subscribe::Options;
 use crate::codec::{Qos, Version};
 use crate::shard::Shard;
-use crate::shard::row::Role;
+use crate::shard::row::{Custody, Role};
 
 /// Longest time for nodes to find each other after all was mended: a lost heartbeat, a pause, a handshake, and the
 /// heartbeat that proves it.
@@ -45,8 +45,20 @@ impl World {
             return Err(format!("what is retained differs: {:?}", self.lives().map(kept).collect::<Vec<_>>()));
         }
         self.probe().await?;
+        if !self.until(self.now + REST_MAX, |world| world.owned_twice().is_none()).await? {
+            return Err(format!("a client id has two owners: {}", self.owned_twice().unwrap_or_default()));
+        }
         self.check()?;
         self.leave().await
+    }
+
+    /// A client id whose session is at two nodes.
+    fn owned_twice(&self) -> Option<String> {
+        let rows = self.lives().flat_map(|life| &life.shards).flat_map(|shard| &shard.core.rows);
+        let owned = rows.filter(|(_, row)| row.custody != Custody::Given);
+        let mut ids: Vec<&str> = owned.filter_map(|(_, row)| row.client()).map(|client| &*client.id).collect();
+        ids.sort_unstable();
+        ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_owned())
     }
 
     fn lives(&self) -> impl Iterator<Item = &Life> {
@@ -149,6 +161,7 @@ impl World {
         for (node, topic) in (0..self.nodes.len()).zip(PROBES) {
             let mut client = Client::new(first + node, &mut self.random, 1);
             (client.version, client.expiry, client.home) = (Version::V5, 0, node);
+            client.node = node;
             client.connecting.node = node;
             client.wanted_from = Some(self.now);
             let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
@@ -254,6 +267,7 @@ fn leaks(shard: &Shard) -> Option<String> {
     let (links, connections) =
         (of(|role| matches!(role, Role::Link(_))), of(|role| matches!(role, Role::LinkConnection(_))));
     let rows = shard.core.rows.len();
+    let pending = shard.moves_report().0;
     let lists = [
         shard.by_id.len(),
         shard.waiting.len(),
@@ -261,14 +275,18 @@ fn leaks(shard: &Shard) -> Option<String> {
         shard.core.searching.len(),
         shard.core.dirty.len(),
         shard.core.outboxes.iter().filter(|batch| !batch.is_empty()).count(),
+        shard.parked.len(),
+        pending.lookups,
+        pending.moves,
+        pending.unsettled,
     ];
     let timers = shard.timers.len();
     let is_clean =
-        clients == 0 && links == shard.links.len() && connections == links && lists == [0; 6] && timers <= rows;
+        clients == 0 && links == shard.links.len() && connections == links && lists == [0; 10] && timers <= rows;
     (!is_clean).then(|| {
         format!(
             "{clients} clients, {links} links, {connections} connections, {timers} timers, ids, waiting, paused, \
-             searching, dirty, outboxes {lists:?}"
+             searching, dirty, outboxes, parked, look-ups, moves, unsettled {lists:?}"
         )
     })
 }

@@ -322,6 +322,11 @@ impl End {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether it was broken.
+    pub fn is_torn(&self) -> bool {
+        self.network.lock().pipes[self.pipe].ways[0].reset
+    }
+
     /// From now on nothing of this end is heard.
     pub fn vanish(&self) {
         self.network.lock().pipes[self.pipe].mute[self.side] = true;

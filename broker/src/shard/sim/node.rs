@@ -153,6 +153,14 @@ impl Life {
             && self.shared.inboxes.iter().all(|inbox| !inbox.holds_batches())
     }
 
+    /// Whether no session is on its way here or away, and nothing follows one.
+    pub fn is_unmoved(&self) -> bool {
+        self.shards.iter().all(|shard| {
+            let pending = shard.moves_report().0;
+            (pending.lookups, pending.moves, pending.unsettled) == (0, 0, 0) && shard.parked.is_empty()
+        })
+    }
+
     /// Every other node is in sync with it, or given up.
     pub fn is_ready(&self) -> bool {
         self.shared.settled.unmet() == 0

@@ -93,6 +93,8 @@ impl World {
                 disconnected: vec![vec![Micros::MAX; nodes]; nodes],
                 ready: vec![vec![None; nodes]; nodes],
                 empty: vec![vec![0; nodes]; nodes],
+                unmoved: vec![0; nodes],
+                met: vec![vec![false; nodes]; nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -187,6 +189,9 @@ impl World {
     fn observe(&mut self, node: usize) {
         let Some(life) = &self.nodes[node].life else { return };
         let handed_over = life.is_handed_over();
+        if self.plan.sessions_move && handed_over && life.is_unmoved() {
+            self.weather.unmoved[node] = self.now;
+        }
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             let Some(status) = life.peer(&name(other)) else { continue };
             let weather = &mut self.weather;
@@ -194,6 +199,7 @@ impl World {
             let known = &mut weather.disconnected[node][other];
             if connected != (*known != Micros::MAX) {
                 *known = if connected { self.now } else { Micros::MAX };
+                weather.met[node][other] |= connected;
                 self.trace.say(self.now, format_args!("node {node} sees {other} connected: {connected}"));
             }
             if status.ready && weather.disconnected[other][node] != Micros::MAX {
@@ -239,7 +245,11 @@ impl World {
 
     /// A client dials its node; one that is not ready is not offered to it.
     fn admit(&mut self, at: usize) {
-        let node = if self.plan.sessions_move { self.clients[at].connecting.node } else { self.clients[at].home };
+        let node = match self.plan.sessions_move {
+            true if self.random.chance(60) => self.random.below(self.nodes.len()),
+            true => self.clients[at].node,
+            false => self.clients[at].home,
+        };
         let is_ready = self.nodes[node].life.as_ref().is_some_and(Life::is_ready);
         if !is_ready || !self.network.is_open(self.nodes.len() + at, node) {
             self.clients[at].wanted_from = Some(self.now + 200_000 + self.random.next() % 100_000);
@@ -305,6 +315,14 @@ impl World {
     fn event(&mut self, event: Event) {
         match event {
             Event::Accept(node, life, connect, end) => {
+                if self.nodes[node].frozen_until > self.now {
+                    // Nobody reads it before, and what its client has given up by then is never read.
+                    let thaw = self.nodes[node].frozen_until - self.now;
+                    return self.later(thaw, Event::Accept(node, life, connect, end));
+                }
+                if end.is_torn() {
+                    return;
+                }
                 let Some(there) = self.nodes[node].life.as_ref().filter(|_| self.weather.lives[node] == life) else {
                     return end.tear();
                 };
@@ -398,6 +416,8 @@ impl World {
             self.weather.ready[node][other] = None;
             self.weather.ready[other][node] = None;
             self.weather.disconnected[node][other] = Micros::MAX;
+            self.weather.met[node][other] = false;
+            self.weather.met[other][node] = false;
         }
     }
 

@@ -67,7 +67,10 @@ impl Oracle {
                     && (subscription.options.iter().any(is_two)
                         || subscription.unasked_at.is_some_and(|at| at + SLACK > message.sent_at))
             });
-            if message.acked_at.is_none() || owed.excused || took_along || !owed.members.iter().any(is_there) {
+            // What was chosen for a member at a node that died waits for that node, and is lost when it begins anew.
+            let haunted = of_group().any(|session| session.died);
+            if message.acked_at.is_none() || owed.excused || took_along || haunted || !owed.members.iter().any(is_there)
+            {
                 continue;
             }
             if !of_group().any(|session| session.received.contains_key(&owed.message)) {

@@ -24,6 +24,10 @@ pub struct Weather {
     pub ready: Vec<Vec<Option<Micros>>>,
     /// When nothing of a node waited for another one last.
     pub empty: Vec<Vec<Micros>>,
+    /// When a node last had no session under way, and nothing of one that had left.
+    pub unmoved: Vec<Micros>,
+    /// Whether a node was connected with another one since both began.
+    pub met: Vec<Vec<bool>>,
 }
 
 /// Everything that clients did and saw.
@@ -71,12 +75,14 @@ pub struct Message {
     pub forbidden: bool,
     /// It may have been lost with its node.
     pub doubtful: bool,
+    /// Other nodes where it was sent again.
+    again_at: BTreeSet<usize>,
     /// First receipts over all sessions, for messages to groups.
     copies: u32,
 }
 
 /// A session, from its client's view.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Session {
     /// Its client.
     pub client: usize,
@@ -84,6 +90,16 @@ pub struct Session {
     pub node: usize,
     /// When it ended, if it has.
     pub ended: Option<Micros>,
+    /// It may be lost with a node where it was about to go.
+    pub doubtful: bool,
+    /// It ended with its node.
+    died: bool,
+    /// Where its client has knocked since it was connected last.
+    tried: BTreeSet<usize>,
+    /// When it came to its node.
+    moved_at: Micros,
+    /// Nodes that it left, and when.
+    left: BTreeMap<usize, Micros>,
     subscriptions: BTreeMap<String, Subscription>,
     received: BTreeMap<usize, Received>,
     /// What came as retained: the last of each topic.
@@ -161,14 +177,52 @@ impl Oracle {
 
     /// A new session of a client.
     pub fn begin(&mut self, client: usize, node: usize) -> usize {
-        let (subscriptions, received, retained, last) = Default::default();
-        self.sessions.push(Session { client, node, ended: None, subscriptions, received, retained, last });
+        self.sessions.push(Session { client, node, ..Session::default() });
         self.sessions.len() - 1
     }
 
     /// A session has ended.
     pub fn end(&mut self, session: usize, now: Micros) {
         self.sessions[session].ended.get_or_insert(now);
+    }
+
+    /// A client knocks at a node, where its session may go.
+    pub fn trying(&mut self, session: usize, node: usize) {
+        self.sessions[session].tried.insert(node);
+    }
+
+    /// A session that was given up is there again; what was lost meanwhile is lost.
+    pub fn resume(&mut self, session: usize) {
+        if self.sessions[session].ended.take().is_some() {
+            self.owed.iter_mut().filter(|owed| owed.session == session).for_each(|owed| owed.excused = true);
+        }
+    }
+
+    /// A session is at this node now.
+    pub fn moved(&mut self, session: usize, node: usize, now: Micros, weather: &Weather) {
+        let state = &mut self.sessions[session];
+        state.tried.clear();
+        if state.node == node {
+            return;
+        }
+        // Who routes by its subscriptions does so from now on, too.
+        let settled: Vec<(String, usize)> = state
+            .subscriptions
+            .iter()
+            .filter_map(|(filter, subscription)| Some((filter, subscription, subscription.acked_at?)))
+            .flat_map(|(filter, subscription, at)| {
+                (0..weather.lives.len()).map(move |to| (filter, subscription, at, to))
+            })
+            .filter(|(_, subscription, at, to)| state.is_settled(subscription, *at, *to, now, weather))
+            .map(|(filter, _, _, to)| (filter.clone(), to))
+            .collect();
+        for (filter, to) in settled {
+            if let Some(subscription) = state.subscriptions.get_mut(&filter) {
+                subscription.waited.insert((to, weather.lives[to]));
+            }
+        }
+        state.left.insert(state.node, now);
+        (state.node, state.moved_at) = (node, now);
     }
 
     /// A SUBSCRIBE is sent.
@@ -253,6 +307,7 @@ impl Oracle {
             will: false,
             forbidden: false,
             doubtful: false,
+            again_at: BTreeSet::new(),
             copies: 0,
         });
         self.owe(number, now, weather);
@@ -284,6 +339,7 @@ impl Oracle {
             will: true,
             forbidden: false,
             doubtful: false,
+            again_at: BTreeSet::new(),
             copies: 0,
         });
         number
@@ -339,11 +395,39 @@ impl Oracle {
         self.owed_to_groups.extend(owed);
     }
 
-    /// A message is sent again.
-    pub fn resent(&mut self, number: usize) {
+    /// A message is sent again, perhaps at another node.
+    pub fn resent(&mut self, number: usize, node: usize, now: Micros, weather: &Weather) {
+        self.resent_release(number, node);
+        if node != self.messages[number].node {
+            for owed in self.owed.iter_mut().filter(|owed| owed.message == number) {
+                let session = &self.sessions[owed.session];
+                let subscription = session.subscriptions.get(&owed.filter);
+                owed.excused |= subscription.is_none_or(|subscription| {
+                    let settled = |at| session.is_settled(subscription, at, node, now, weather);
+                    !subscription.acked_at.is_some_and(settled)
+                });
+            }
+            let settled = |(session, _): &(usize, u32), filter: &str| {
+                let session = &self.sessions[*session];
+                session.subscriptions.get(filter).is_some_and(|subscription| {
+                    subscription.acked_at.is_some_and(|at| session.is_settled(subscription, at, node, now, weather))
+                })
+            };
+            for owed in self.owed_to_groups.iter_mut().filter(|owed| owed.message == number) {
+                owed.members.retain(|member| settled(member, &owed.filter));
+            }
+        }
         let message = &mut self.messages[number];
         // The broker knows a QoS 2 message by its id, and its session goes on.
         message.sends += u32::from(message.qos == Qos::AtLeastOnce);
+    }
+
+    /// The release of a message is sent again, perhaps at another node.
+    pub fn resent_release(&mut self, number: usize, node: usize) {
+        let message = &mut self.messages[number];
+        if node != message.node {
+            message.again_at.insert(node);
+        }
     }
 
     /// A message was acknowledged.
@@ -353,25 +437,31 @@ impl Oracle {
 
     /// A node was killed: with it go its sessions, and what was not yet with others.
     pub fn died(&mut self, node: usize, now: Micros, weather: &Weather) {
-        for session in self.sessions.iter_mut().filter(|session| session.node == node) {
-            session.ended.get_or_insert(now);
+        for session in &mut self.sessions {
+            session.doubtful |= session.tried.contains(&node);
+            if session.node == node && session.ended.is_none() {
+                session.died = true;
+                session.ended.get_or_insert(now);
+            }
         }
+        // What follows a session that has left may still be there.
+        let follows = |session: &Session| session.left.get(&node).is_some_and(|left| *left >= weather.unmoved[node]);
         let is_safe = |message: &Message, at: usize| {
-            message.node != node
+            !message.again_at.contains(&node) && message.node != node
                 || message.life != weather.lives[node]
                 || message.acked_at.is_some_and(|acked| weather.empty[node][at] > acked)
         };
         for owed in &mut self.owed {
-            owed.excused |= !is_safe(&self.messages[owed.message], self.sessions[owed.session].node);
+            let session = &self.sessions[owed.session];
+            owed.excused |= !is_safe(&self.messages[owed.message], session.node) || follows(session);
         }
         for owed in &mut self.owed_to_groups {
             let message = &self.messages[owed.message];
             // Whoever of the group was chosen may have been there.
             owed.excused |= (0..weather.lives.len()).any(|at| at != node && !is_safe(message, at));
-            owed.excused |= self
-                .sessions
-                .iter()
-                .any(|session| session.node == node && session.subscriptions.contains_key(&owed.filter));
+            owed.excused |= self.sessions.iter().any(|session| {
+                (session.node == node || follows(session)) && session.subscriptions.contains_key(&owed.filter)
+            });
         }
         let others = || (0..weather.lives.len()).filter(|other| *other != node);
         let doubtful: Vec<usize> =
@@ -396,7 +486,7 @@ impl Session {
     ) -> bool {
         node == self.node
             || subscription.waited.contains(&(node, weather.lives[node]))
-            || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at && ready <= now)
+            || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at.max(self.moved_at) && ready <= now)
     }
 }
 

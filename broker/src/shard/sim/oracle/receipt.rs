@@ -4,6 +4,9 @@ use super::{Class, Message, Oracle, Session, Subscription, matches};
 use crate::codec::Qos;
 use crate::shard::sim::network::Micros;
 
+/// How long the node where a session is holds what comes directly.
+const FOLLOWS: Micros = 1_500_000;
+
 /// A PUBLISH that came to a client.
 #[derive(Clone, Debug)]
 pub struct Receipt<'a> {
@@ -82,8 +85,10 @@ impl Oracle {
         if !first && is_new && !is_replay && (message.qos.min(receipt.qos) == Qos::ExactlyOnce) && copies > 1 {
             return Err("a QoS 2 message came twice".into());
         }
+        // What comes directly waits so long for what follows a session that has moved.
+        let follows = !state.left.is_empty() && now > message.sent_at.saturating_add(FOLLOWS);
         // What was sent again may come behind what was sent once.
-        if first && !is_replay && !message.will && message.sends == 1 {
+        if first && !is_replay && !message.will && message.sends == 1 && !follows {
             let class = match message.qos {
                 Qos::AtMostOnce if message.retain && message.node != state.node => Class::Retained,
                 Qos::AtMostOnce => Class::Quick,
