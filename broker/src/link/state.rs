@@ -74,7 +74,7 @@ pub(super) struct Trouble {
 const CONNECTIONS_MAX: usize = 128;
 
 /// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
-pub(super) const LIFE: u64 = 1 << 20;
+const LIFE: u64 = 1 << 20;
 
 /// Time for a handshake.
 const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
@@ -189,11 +189,19 @@ impl<S: Spool> Link<S> {
         self.dirty = true;
     }
 
-    /// The other side is to be told a version of what is wanted that contains what is wanted now, even if nothing differs:
-    /// [`staked`](Self::staked) says which one it is.
-    pub fn stake(&mut self) {
-        self.wanted.stake();
+    /// A version of what is wanted that contains what is wanted now and of which nobody has heard, even if nothing differs;
+    /// each node of the other side is told it in its turn. For peers.
+    pub fn stake(&mut self) -> Version {
         self.dirty = true;
+        if self.connections_seen == 0 {
+            // The link's life has no name yet: it will be a later one than this, and begins with all that is wanted.
+            self.wanted.tell_all();
+            let Version { epoch, number } = self.wanted.version();
+            return Version { epoch: epoch.max(self.local.incarnation.wrapping_mul(LIFE)), number: number + 1 };
+        }
+        self.wanted.stake();
+        self.wanted.make();
+        self.wanted.version()
     }
 
     /// A shard of this node routes by a newer version of what some node wants, of this link's other side or another's:

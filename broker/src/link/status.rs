@@ -7,7 +7,7 @@ use super::listener::Listener;
 use super::marks::Version;
 use super::outlet::{Conn, Now, Role};
 use super::spool::Spool;
-use super::state::{LIFE, Link};
+use super::state::Link;
 
 // === impl Link ===
 
@@ -105,19 +105,6 @@ impl<S: Spool> Link<S> {
         let connection = self.active_connection()?;
         let source = self.sources.iter().find(|source| source.node == connection.node)?;
         Some((source.incarnation, source.shards))
-    }
-
-    /// The version that contains what was wanted at the last [`stake`](Self::stake), and of which nobody had heard then;
-    /// none while it has not been told yet. While no connection stands it is the next one, with all that is wanted. For
-    /// peers.
-    pub fn staked(&mut self) -> Option<Version> {
-        if self.is_connected() {
-            return (!self.wanted.has_untold()).then(|| self.wanted.version());
-        }
-        self.wanted.tell_all();
-        let Version { epoch, number } = self.wanted.version();
-        // Before its first connection the link's life has no name yet: it will be a later one than this.
-        Some(Version { epoch: epoch.max(self.local.incarnation.wrapping_mul(LIFE)), number: number + 1 })
     }
 
     /// Something that we want was not told yet: the next version, or a later one, will have it.

@@ -232,9 +232,9 @@ impl Moves {
         }
     }
 
-    /// A message of QoS 1 or 2 for a session that is watched: it goes on through [`Outlet::append`], now or later, or it
-    /// is another node's. `shared`: it came by a shared subscription of which this member was chosen. QoS 0 is not offered:
-    /// who has the connection gets it.
+    /// A message for a session that is watched: it goes on through [`Outlet::append`], now or later, or it is another node's.
+    /// `shared`: it came by a shared subscription of which this member was chosen. QoS 0 is offered while the client is
+    /// here: another node may have given it a copy of its own.
     pub fn offer(
         &mut self,
         out: &mut impl Outlet,

@@ -117,7 +117,7 @@ pub trait Outlet {
     /// given to [`super::Moves::offer`] until [`Outlet::unwatch`].
     fn install(&mut self, id: &str, epoch: Stamp, head: SessionHead);
 
-    /// Appends a message to the session's queue, and sends it if there is room. `admitted`: another node's queue had room
+    /// Appends a message to the session's queue, and sends it if there is room; one of QoS 0 only if the client is here. `admitted`: another node's queue had room
     /// for it, so it is not bounded again.
     fn append(&mut self, id: &str, delivery: Delivery, admitted: bool);
 

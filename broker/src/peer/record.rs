@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::{Millis, Stamp};
+use crate::codec::Qos;
 use crate::message::Delivery;
 
 use super::bounds::{DWELL_FORGET, HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat, STREAM_QUIET, Settings};
@@ -344,6 +345,7 @@ impl Record {
     pub fn offer<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: &Arc<Tag>, delivery: Delivery, shared: bool) {
         // Of a shared subscription one member was chosen, and nobody else has the message.
         let mine = shared || self.trail.accepts(&cx.common.nodes.me, tag);
+        let lossy = delivery.qos == Qos::AtMostOnce;
         match &self.role {
             Role::None => {}
             Role::Owner if self.staking.is_some() => {
@@ -355,7 +357,8 @@ impl Record {
             }
             Role::Owner if !mine => {}
             Role::Owner => self.take(cx, delivery),
-            Role::Frozen(_) | Role::Drain(_) if !mine => {}
+            // QoS 0 is for who is there, and nobody is.
+            Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
             Role::Frozen(_) | Role::Drain(_) => {
                 let limits = cx.out.limits();
                 if self.log.len() >= limits.messages || self.log_bytes + delivery.cost() > limits.bytes {

@@ -158,9 +158,15 @@ impl Record {
         }
         let Some(open) = self.streams.iter_mut().find(|open| is_of(&open.stream, from, stream)) else { return };
         open.hear(cx.now);
+        let mut caught_up = forward.caught_up;
         for entry in forward.entries {
             if entry.index <= open.stream.index {
                 continue;
+            }
+            // Whose duty it is can't be said before it is known since when messages come here directly; it is said again.
+            if self.staking.is_some() && entry.tag.is_some() {
+                caught_up = false;
+                break;
             }
             open.stream.index = entry.index;
             // What is not the sender's duty somebody else takes, or has taken.
@@ -168,8 +174,8 @@ impl Record {
                 cx.out.append(cx.id, entry.delivery, true);
             }
         }
-        open.caught_up = forward.caught_up;
-        let (index, caught_up) = (open.stream.index, forward.caught_up);
+        open.caught_up = caught_up;
+        let index = open.stream.index;
         let trail = (forward.wants_trail && self.staking.is_none()).then(|| self.trail.clone());
         cx.say(from, &Control::Forwarded { stream, index, caught_up, trail });
     }

@@ -62,7 +62,7 @@ impl Group {
         &self.0.members
     }
 
-    /// By what number this node knows the group, and other nodes ask it for a member of its own; 0: none ever was.
+    /// By what number this node knows the group, and other nodes ask it for a member of its own; never 0.
     pub fn number(&self) -> u32 {
         self.0.number
     }
@@ -197,9 +197,10 @@ fn spread(turn: u64, total: u64) -> u64 {
 mod tests {
     use super::super::hash::Seed;
     use super::super::receiver::{Kind, ReceiverFlags};
-    use super::super::team::{Numbers, Team};
+    use super::super::team::Team;
     use super::*;
     use crate::router::Presence;
+    use crate::topic::Filter;
     use proptest::prelude::*;
 
     const PEERS_AT: u32 = 100;
@@ -207,13 +208,13 @@ mod tests {
     /// A group under test: sessions have slots from 0 on, peers from [`PEERS_AT`].
     struct Tested {
         seed: Seed,
-        numbers: Numbers,
         team: Team,
     }
 
     impl Tested {
         fn new() -> Self {
-            Self { seed: Seed::new(7), numbers: Numbers::default(), team: Team::new("g".into()) }
+            let (seed, filter) = (Seed::new(7), Filter::parse("a/#", 8).unwrap());
+            Self { team: Team::new(&seed, "g".into(), &filter), seed }
         }
 
         fn of(sessions: &[Presence]) -> Self {
@@ -226,13 +227,13 @@ mod tests {
 
         fn session(&mut self, slot: u32, presence: &Presence) {
             let member = Member::session(receiver(Kind::Client, slot), 0, Some(presence.clone()));
-            self.team.put(&self.seed, &self.numbers, member);
+            self.team.put(&self.seed, member);
         }
 
         fn peer(&mut self, slot: u32, connected: bool, online: u32, offline: u32) {
             let receiver = receiver(Kind::Peer, PEERS_AT + slot);
             let member = Member::node(receiver, slot + 1, Tally { online, offline }, &Presence::new(connected));
-            self.team.put(&self.seed, &self.numbers, member);
+            self.team.put(&self.seed, member);
         }
 
         fn remove(&mut self, kind: Kind, slot: u32) {

@@ -12,7 +12,7 @@ use super::route::Route;
 use super::shape::{Form, Pattern, Shape, Shapes, Table};
 use super::shared_subscription::SharedSubscription;
 use super::stamps::{Stamp, Stamps};
-use super::team::{Numbers, Told};
+use super::team::Told;
 use super::trie::Trie;
 use crate::topic::{Filter, Subscription};
 use std::collections::BTreeMap;
@@ -27,7 +27,6 @@ const BATCH: usize = 16;
 pub struct Index {
     seed: Seed,
     stamps: Stamps,
-    numbers: Numbers,
     interest_ends: [AtomicU64; Audience::ALL.len()],
     shares_end: AtomicU64,
     tables: RwLock<Tables>,
@@ -86,7 +85,6 @@ impl Index {
         Self {
             seed: Seed::new(seed),
             stamps: Stamps::new(),
-            numbers: Numbers::default(),
             interest_ends: Default::default(),
             shares_end: AtomicU64::new(0),
             tables: RwLock::new(tables),
@@ -102,7 +100,7 @@ impl Index {
         let (group, filter) = parts(subscription);
         self.put(group, filter, |node| match group {
             None => node.put(&self.seed, Entry { receiver, id }),
-            Some(name) => node.put_member(&self.seed, &self.numbers, name, Member::session(receiver, id, presence)),
+            Some(name) => node.put_member(&self.seed, name, Member::session(receiver, id, presence)),
         })
     }
 
@@ -120,7 +118,7 @@ impl Index {
         let tally = Tally { online: share.online, offline: share.offline };
         let member = Member::node(receiver, share.number, tally, presence);
         let group = &share.group;
-        self.put(Some(group), &share.filter, |node| node.put_member(&self.seed, &self.numbers, group, member))
+        self.put(Some(group), &share.filter, |node| node.put_member(&self.seed, group, member))
     }
 
     /// Strikes a peer off a group; whether it was there.

@@ -5,7 +5,7 @@ use super::interest::{Audience, Change, Changes};
 use super::member::Member;
 use super::receiver::{Kind, Receiver};
 use super::roster::{Listed, Roster};
-use super::team::{self, Numbers, Team, Told};
+use super::team::{self, Team, Told};
 use crate::topic::Filter;
 use hashbrown::HashTable;
 use std::sync::Arc;
@@ -76,9 +76,9 @@ impl Node {
     }
 
     /// Enters a member of a group, or replaces that of the same receiver.
-    pub fn put_member(&mut self, seed: &Seed, numbers: &Numbers, group: &Arc<str>, member: Member) -> Effect {
+    pub fn put_member(&mut self, seed: &Seed, group: &Arc<str>, member: Member) -> Effect {
         let before = self.wanted();
-        let effect = self.subscribers.many(seed).put_member(seed, numbers, group, member);
+        let effect = self.subscribers.many(seed).put_member(seed, group, &self.filter, member);
         self.effect(before, effect.before.is_some(), effect.changed, effect.told)
     }
 
@@ -202,12 +202,12 @@ impl Many {
         known.map(|known| known != entry)
     }
 
-    fn put_member(&mut self, seed: &Seed, numbers: &Numbers, name: &Arc<str>, member: Member) -> team::Effect {
+    fn put_member(&mut self, seed: &Seed, name: &Arc<str>, filter: &Filter, member: Member) -> team::Effect {
         let hash = |team: &Team| seed.bytes(team.name.as_bytes());
         let team = self.teams.entry(seed.bytes(name.as_bytes()), |team| team.name == *name, hash);
-        let team = team.or_insert_with(|| Team::new(Arc::clone(name))).into_mut();
+        let team = team.or_insert_with(|| Team::new(seed, Arc::clone(name), filter)).into_mut();
         let receiver = member.receiver;
-        let effect = team.put(seed, numbers, member);
+        let effect = team.put(seed, member);
         self.count(effect.before, Some(receiver), true);
         effect
     }

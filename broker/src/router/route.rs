@@ -54,7 +54,7 @@ impl Route {
     /// The group that this node has given a number to, if it still stands; for a message of which a peer says that a
     /// member here gets it.
     pub fn local_group(&self, number: u32) -> Option<&Group> {
-        self.groups.iter().find(|group| group.number() == number && number != 0)
+        self.groups.iter().find(|group| group.number() == number)
     }
 
     /// Empties it, keeping its memory.

@@ -7,24 +7,20 @@ use super::receiver::Receiver;
 use super::roster::Roster;
 use super::shared_subscription::SharedSubscription;
 use crate::topic::Filter;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A group within the index.
 #[derive(Debug)]
 pub(super) struct Team {
     pub name: Arc<str>,
-    /// Given when the first session of this node comes, and kept while anybody is in the group; 0: none yet.
+    /// By what other nodes ask for a member of this node: the same whenever the group comes about here, so that a message
+    /// which was chosen for a member that left finds those that are there now.
     number: u32,
     roster: Roster<Member>,
     turns: Arc<Turns>,
     /// Made once after a change, by the first who looks.
     snapshot: OnceLock<Group>,
 }
-
-/// Numbers for groups, each given once; after four thousand million they begin anew.
-#[derive(Debug, Default)]
-pub(super) struct Numbers(AtomicU32);
 
 /// What became of a member that came or went.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +43,14 @@ pub(super) struct Told {
 // === impl Team ===
 
 impl Team {
-    pub fn new(name: Arc<str>) -> Self {
-        Self { name, number: 0, roster: Roster::new(), turns: Arc::default(), snapshot: OnceLock::new() }
+    /// A group of a filter without members.
+    pub fn new(seed: &Seed, name: Arc<str>, filter: &Filter) -> Self {
+        let number = number_of(seed, &name, filter);
+        Self { name, number, roster: Roster::new(), turns: Arc::default(), snapshot: OnceLock::new() }
     }
 
     /// Enters a member, or replaces that of the same receiver.
-    pub fn put(&mut self, seed: &Seed, numbers: &Numbers, mut member: Member) -> Effect {
+    pub fn put(&mut self, seed: &Seed, mut member: Member) -> Effect {
         if let Some(known) = self.roster.find(seed, member.receiver)
             && known.recount(&member)
         {
@@ -60,9 +58,6 @@ impl Team {
         }
         member.counted_online = member.is_online();
         let after = counted(&member);
-        if after.is_some() && self.number == 0 {
-            self.number = numbers.next();
-        }
         let known = self.roster.put(seed, member.clone());
         let changed = known.as_ref().is_none_or(|known| known.differs(&member));
         if changed {
@@ -128,17 +123,11 @@ impl Told {
     }
 }
 
-// === impl Numbers ===
-
-impl Numbers {
-    fn next(&self) -> u32 {
-        loop {
-            let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if number != 0 {
-                return number;
-            }
-        }
-    }
+/// The number of a group at this node. Two groups with one number would matter if they matched one topic, and nobody can
+/// seek such ones.
+pub(super) fn number_of(seed: &Seed, name: &str, filter: &Filter) -> u32 {
+    let hash = seed.bytes(name.as_bytes()).rotate_left(32) ^ seed.bytes(filter.as_str().as_bytes());
+    ((hash >> 32) as u32 ^ hash as u32).max(1)
 }
 
 /// Whether a session is counted as on-line; nothing for a peer, which is not counted.

@@ -1,5 +1,7 @@
 //! The index and the cache against a plain slow twin: a list of subscriptions, matched one by one.
 
+use super::hash::Seed;
+use super::team::number_of;
 use super::*;
 use crate::topic::{Filter, Subscription};
 use proptest::prelude::*;
@@ -36,8 +38,6 @@ struct Twin {
     entries: BTreeMap<(u64, String), Entry>,
     /// Those that are off-line.
     away: BTreeSet<u64>,
-    /// Numbers of groups that stand, as they were told.
-    numbers: BTreeMap<String, u32>,
 }
 
 struct Entry {
@@ -60,7 +60,7 @@ type PlainMember = (u64, u8, u32, (u32, u32));
 // === impl Twin ===
 
 impl Twin {
-    fn route(&self, topic: &str) -> Plain {
+    fn route(&self, seed: &Seed, topic: &str) -> Plain {
         let mut plain = Plain::default();
         let mut groups: BTreeMap<&str, Vec<PlainMember>> = BTreeMap::new();
         for ((key, text), entry) in &self.entries {
@@ -79,7 +79,7 @@ impl Twin {
             entry.1.extend(id);
         }
         plain.receivers.values_mut().for_each(|(_, ids)| ids.sort_unstable());
-        let number = |text: &str| self.numbers.get(text).copied().unwrap_or(0);
+        let number = |text: &str| number(seed, text);
         plain.groups = groups.into_iter().map(|(text, members)| (number(text), members)).collect();
         plain.groups.iter_mut().for_each(|(_, members)| members.sort_unstable());
         plain.groups.sort();
@@ -118,16 +118,16 @@ impl Twin {
         shares
     }
 
-    /// A number is given when the first session comes, kept while anybody is there, and given once.
-    fn hear(&mut self, told: &BTreeMap<String, SharedSubscription>, given: &mut BTreeSet<u32>) {
-        self.numbers.retain(|text, _| self.entries.keys().any(|(_, other)| other == text));
-        for text in self.shares().keys() {
-            let number = told[text].number;
-            match self.numbers.insert(text.clone(), number) {
-                Some(before) => assert_eq!(number, before, "the number of {text}"),
-                None => assert!(number != 0 && given.insert(number), "{number} was given twice"),
-            }
-        }
+    /// A group bears the same number whenever it is told.
+    fn hear(&self, seed: &Seed, told: &BTreeMap<String, SharedSubscription>) {
+        self.shares().keys().for_each(|text| assert_eq!(told[text].number, number(seed, text), "the number of {text}"));
+    }
+}
+
+fn number(seed: &Seed, text: &str) -> u32 {
+    match Subscription::parse(text, 64).expect("it was one before") {
+        Subscription::Shared { group, filter } => number_of(seed, &group, &filter),
+        Subscription::Plain(_) => unreachable!("no group has this name"),
     }
 }
 
@@ -150,7 +150,7 @@ impl From<&Route> for Plain {
         plain.groups.sort();
         for group in &route.groups {
             let by_number = route.local_group(group.number()).map(|found| found.members().as_ptr());
-            assert_eq!(by_number, (group.number() != 0).then_some(group.members().as_ptr()));
+            assert_eq!(by_number, Some(group.members().as_ptr()));
         }
         plain
     }
@@ -269,11 +269,10 @@ fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
     // A cache that must drop entries again and again, beside one that never does.
     let mut caches = [Cache::new(LEVELS_MAX), Cache::with_weight_max(LEVELS_MAX, 600)];
     let mut readers = [Reader::default(), Reader::default()];
-    let mut given = BTreeSet::new();
     for act in acts {
         match &act {
             Act::Publish(topic) => {
-                let expected = twin.route(topic);
+                let expected = twin.route(index.seed(), topic);
                 let mut route = Route::default();
                 index.lookup(topic, &mut route);
                 prop_assert_eq!(&Plain::from(&route), &expected, "looked up: {}", topic);
@@ -292,7 +291,7 @@ fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 change(&index, &mut twin, &mut presences, act);
                 readers[0].read(&index);
                 readers[0].agrees(&twin);
-                twin.hear(&readers[0].shares, &mut given);
+                twin.hear(index.seed(), &readers[0].shares);
             }
         }
         prop_assert_eq!(index.counts().subscriptions, twin.entries.len());

@@ -88,7 +88,7 @@ pub enum Control {
         /// The payload.
         payload: Box<[u8]>,
     },
-    /// Tell the nodes whose rows live on this shard a version of what is wanted here, and say which.
+    /// Make a version of what is wanted here for each node whose row lives on this shard, and say which.
     Stake(Stake),
     /// The answer of one shard to a stake.
     Staked {

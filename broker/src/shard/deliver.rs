@@ -103,10 +103,17 @@ impl Core {
         let qos = publication.qos.min(granted);
         let retain = flags.retain_as_published() && publication.layout.retain();
         let online = connection.is_some();
+        if qos == Qos::AtMostOnce && !online {
+            return;
+        }
+        if *watched {
+            let delivery = delivery(publication, ids, qos, retain);
+            let (lane, shard) = (publication.passage.lane, publication.shard);
+            let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
+            told.push(Told::Offered(Offered { slot, epoch: *epoch, node, shard, delivery, shared: flags.as_member() }));
+            return;
+        }
         if qos == Qos::AtMostOnce {
-            if !online {
-                return;
-            }
             if output.len() > tuning.mqtt.max_output_bytes.0 as usize {
                 counters.drop_message(Dropped::OutputFull);
                 return;
@@ -136,13 +143,6 @@ impl Core {
                 }
                 return;
             }
-        }
-        if *watched && qos != Qos::AtMostOnce {
-            let delivery = delivery(publication, ids, qos, retain);
-            let (lane, shard) = (publication.passage.lane, publication.shard);
-            let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
-            told.push(Told::Offered(Offered { slot, epoch: *epoch, node, shard, delivery, shared: flags.as_member() }));
-            return;
         }
         let flow = flow.get_or_insert_default();
         let direct = online

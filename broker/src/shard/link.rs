@@ -299,7 +299,6 @@ impl Shard {
                 break;
             }
         }
-        self.answer_stakes();
         if self.interest_changed || !self.core.dirty_links.is_empty() || !self.core.told.is_empty() {
             // What the links did has given them more to do.
             self.ready.nudge();

@@ -78,7 +78,7 @@ use evacuate::Progress;
 use output::Pool;
 use publication::Scratch;
 use settled::WaitingList;
-use stake::{Asked, StakeHere};
+use stake::Asked;
 use timers::Timers;
 
 /// What all shards of a node share.
@@ -149,8 +149,6 @@ pub struct Shard {
     parked: HashMap<Box<str>, Arrival>,
     /// The newest version of what this node wants that this shard marked.
     own_mark: Option<Mark>,
-    /// Stakes that nodes of this shard were given.
-    stakes: Vec<StakeHere>,
     /// Stakes that this shard asked for.
     asked: Asked,
     /// How far it is with the evacuation of the node.
@@ -270,7 +268,6 @@ impl Shard {
             claims: None,
             parked: HashMap::new(),
             own_mark: None,
-            stakes: Vec::new(),
             asked: Asked::new(),
             evacuating: Progress::default(),
             choices: Choices::default(),

@@ -8,6 +8,7 @@ use super::moves_outlet::MovesOutlet;
 use super::row::{Custody, Row};
 use super::{Control, LinkKey, Shard, Tuning, shard_of};
 use crate::clock::Millis;
+use crate::codec::Qos;
 use crate::message::Delivery;
 use crate::metrics::Dropped;
 use crate::peer::{self, Address, Claims, Moves, Pending, Settings, Stats};
@@ -168,6 +169,9 @@ impl Shard {
         let limits = self.queue_limits();
         let core = &mut self.core;
         let Some(row) = core.rows.get_mut(slot as usize) else { return };
+        if delivery.qos == Qos::AtMostOnce && row.connection.is_none() {
+            return;
+        }
         let queue = &mut row.flow.get_or_insert_default().queue;
         if admitted {
             queue.admit(delivery);

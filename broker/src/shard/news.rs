@@ -16,7 +16,7 @@ pub enum Told {
     News(News),
 }
 
-/// A message of QoS 1 or 2 for a row that is watched.
+/// A message for a row that is watched.
 pub struct Offered {
     /// The row.
     pub slot: u32,

@@ -52,7 +52,7 @@ pub struct Row {
     pub blocked: bool,
     /// The socket failed while it was written.
     pub broken: bool,
-    /// Messages of QoS 1 and 2 are for `moves` to take: another node had the session, or has it.
+    /// Messages are for `moves` to take: another node had the session, or has it.
     pub watched: bool,
     /// Whose the session is.
     pub custody: Custody,

@@ -8,15 +8,6 @@ use super::control::Stake;
 use super::{Control, Shard};
 use crate::link::{Mark, Version};
 
-/// A stake that nodes of this shard were given.
-pub struct StakeHere {
-    stake: Stake,
-    /// Rows that have not told it yet.
-    waiting: Vec<u32>,
-    /// What the others were told.
-    versions: Vec<(Arc<str>, Version)>,
-}
-
 /// Stakes that this shard asked for: how many shards are still to answer, and what those that have said.
 pub type Asked = HashMap<u64, (usize, Vec<(Arc<str>, Version)>)>;
 
@@ -39,51 +30,22 @@ impl Shard {
         self.announce(&mark);
     }
 
-    /// Has the nodes of this shard told a version of what is wanted now.
+    /// Makes a version for each node of this shard, and answers with them. Of a node that is not here nothing is said: it
+    /// begins with all that is wanted when it comes.
     pub(super) fn stake_here(&mut self, stake: Stake) {
         self.update_interest();
-        let mut waiting = Vec::new();
+        let mut versions = Vec::new();
         for at in 0..self.links.len() {
             let slot = self.links[at];
-            if self.link_row_mut(slot).is_some_and(|row| row.peer_mut().is_some()) {
-                self.with_link(slot, |link, _| link.stake());
-                waiting.push(slot);
+            let Some(node) = self.link_row_mut(slot).and_then(|row| Some(Arc::clone(&row.peer_mut()?.node))) else {
+                continue;
+            };
+            if let Some(version) = self.with_link(slot, |link, _| link.stake()) {
+                versions.push((node, version));
             }
         }
-        self.stakes.push(StakeHere { stake, waiting, versions: Vec::new() });
-    }
-
-    /// Answers the stakes that all nodes of this shard have been told.
-    pub(super) fn answer_stakes(&mut self) {
-        if self.stakes.is_empty() {
-            return;
-        }
-        let mut stakes = std::mem::take(&mut self.stakes);
-        stakes.retain_mut(|here| {
-            let waiting = std::mem::take(&mut here.waiting);
-            for slot in waiting {
-                match self.version_staked(slot) {
-                    Some(Ok(told)) => here.versions.push(told),
-                    Some(Err(())) => here.waiting.push(slot),
-                    // The node has left: if it comes back, it begins with all that is wanted then.
-                    None => {}
-                }
-            }
-            if here.waiting.is_empty() {
-                let (token, versions) = (here.stake.token, std::mem::take(&mut here.versions));
-                self.shared.inboxes[usize::from(here.stake.shard)].send(Control::Staked { token, versions });
-            }
-            !here.waiting.is_empty()
-        });
-        self.stakes = stakes;
-    }
-
-    /// The version that a node is told, or that it was not told yet; `None` if it is gone.
-    fn version_staked(&mut self, slot: u32) -> Option<Result<(Arc<str>, Version), ()>> {
-        let row = self.link_row_mut(slot)?;
-        let node = Arc::clone(&row.peer_mut()?.node);
-        let version = row.link.as_mut()?.staked();
-        Some(version.map(|version| (node, version)).ok_or(()))
+        let answer = Control::Staked { token: stake.token, versions };
+        self.shared.inboxes[usize::from(stake.shard)].send(answer);
     }
 
     /// A shard has answered; when all have, the sessions that came know since when messages come here directly.

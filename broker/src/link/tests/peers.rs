@@ -242,18 +242,21 @@ fn control_messages_cross_as_they_are_and_are_not_kept() {
 fn a_stake_is_told_even_if_nothing_differs_and_is_marked_by_the_other_side() {
     let mut pair = Pair::peers(&["a"], &[]);
     // Before anybody was reached it is the next version, with all that is wanted.
-    pair.links[0].stake();
-    let first = pair.links[0].staked().expect("nobody is connected");
-    pair.connect();
+    let first = pair.links[0].stake();
+    let conn = pair.connect();
     assert!(pair.links[0].told() >= first, "{first:?} was told");
     let before = pair.links[0].told();
-    pair.links[0].stake();
-    assert_eq!(pair.links[0].staked(), None, "it has not been told yet");
-    pair.run();
-    let second = pair.links[0].staked().expect("it was told");
+    let second = pair.links[0].stake();
     assert!(second > before, "{second:?} is a version of its own");
     pair.run();
     assert_eq!(pair.links[0].settled(), second, "the other side routes by it");
+    // It is known at once while nobody can be told, too.
+    pair.cut(conn);
+    let third = pair.links[0].stake();
+    assert!(third > second);
+    pair.connect();
+    assert_eq!(pair.links[0].settled(), third);
+    let second = third;
     let passed = pair.sides[0].passed.iter().filter(|(_, _, mark)| &*mark.node == "n0" && mark.version == second);
     let passed: Vec<_> = passed.map(|(node, shard, _)| (&**node, *shard)).collect();
     assert_eq!(passed, [("n1", 0), ("n1", 1)], "each of its shards says so in its lane");
