@@ -64,9 +64,9 @@ impl Record {
         client: Option<Waiting>,
         deadline: Millis,
     ) {
-        let again = self.lookup.take().is_some_and(|before| before.again);
+        let (again, named) = self.lookup.take().map(|before| (before.again, before.named)).unwrap_or_default();
         let (answers, repeat) = (BTreeMap::new(), Repeat::now(cx.now));
-        self.lookup = Some(LookUp { stamp, clean, client, deadline, again, answers, taking: None, repeat });
+        self.lookup = Some(LookUp { stamp, clean, client, deadline, again, answers, named, taking: None, repeat });
     }
 
     /// The client that waited is gone.
@@ -130,6 +130,11 @@ impl Record {
         else {
             return;
         };
+        match &answer {
+            Answer::None(homes) => lookup.named.extend(homes.iter().cloned()),
+            Answer::Elsewhere(owner) => drop(lookup.named.insert(owner.clone())),
+            Answer::Export(_) => {}
+        }
         lookup.answers.insert(from.clone(), answer);
         self.decide(cx);
     }
@@ -264,11 +269,7 @@ impl Record {
         };
         // It gave the session to one who died, and perhaps gave it on before: nobody can say yet.
         let sought = matches!(&self.role, Role::Drain(Drain { to: None, .. }));
-        let told = self.lookup.iter().flat_map(|lookup| lookup.answers.values()).flat_map(|answer| match answer {
-            Answer::None(homes) => homes.as_slice(),
-            Answer::Elsewhere(owner) => std::slice::from_ref(owner),
-            Answer::Export(_) => &[],
-        });
+        let told = self.lookup.iter().flat_map(|lookup| &lookup.named);
         let named: BTreeSet<&Arc<str>> = told.chain(given).collect();
         let reaches = nodes.to_ask().filter_map(|(node, reach)| match (reach, cx.out.claims(node, cx.id)) {
             (Reach::Connected, _) => None,

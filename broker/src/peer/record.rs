@@ -187,6 +187,8 @@ pub struct LookUp {
     pub again: bool,
     /// Who has answered what.
     pub answers: BTreeMap<Arc<str>, Answer>,
+    /// Nodes of which somebody said that they have the session; that is known of them also when who said it is lost.
+    pub named: BTreeSet<Arc<str>>,
     /// The node, and its life, whose export is to be taken: it is asked to give it.
     pub taking: Option<(Arc<str>, u64)>,
     /// When those who have not answered are asked again.
