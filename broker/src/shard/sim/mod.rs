@@ -6,6 +6,7 @@
 //! `SCHEDULES=n` runs so many of each kind.
 
 mod client;
+mod deeds;
 mod ending;
 mod network;
 mod node;

@@ -247,7 +247,11 @@ impl Plan {
             12..17 => Deed::Tear(random.next() % 4_000_000),
             17..19 => Deed::Vanish(random.next() % 4_000_000),
             19..32 => subscribe(random),
-            32..37 => Deed::Unsubscribe(if random.chance(30) { *random.pick(&SHARES) } else { *random.pick(&FILTERS) }),
+            32..37 => Deed::Unsubscribe(if random.chance(30) {
+                random.pick::<&str>(&SHARES)
+            } else {
+                random.pick::<&str>(&FILTERS)
+            }),
             37..46 => Deed::Mood(match random.below(10) {
                 0..5 => Mood::Prompt,
                 5..8 => Mood::Late(random.next() % 800_000),
@@ -279,11 +283,7 @@ fn subscribe(random: &mut Random) -> Deed {
     if random.chance(25) {
         // All members of a group keep what they get, so that a message can't be lost with the one that is chosen.
         let qos = *random.pick(&[Qos::AtLeastOnce, Qos::ExactlyOnce]);
-        return Deed::Subscribe(
-            *random.pick::<&str>(&SHARES),
-            Options { qos, ..Options::default() },
-            random.chance(30),
-        );
+        return Deed::Subscribe(random.pick::<&str>(&SHARES), Options { qos, ..Options::default() }, random.chance(30));
     }
     let options = Options {
         qos: qos(random),
@@ -291,5 +291,5 @@ fn subscribe(random: &mut Random) -> Deed {
         retain_as_published: random.chance(20),
         retain_handling: *random.pick(&[RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend]),
     };
-    Deed::Subscribe(*random.pick::<&str>(&FILTERS), options, random.chance(30))
+    Deed::Subscribe(random.pick::<&str>(&FILTERS), options, random.chance(30))
 }

@@ -1,0 +1,83 @@
+//! Where sessions are, and what goes with a node.
+
+use super::{Message, Oracle, Session, Weather};
+use crate::shard::sim::network::Micros;
+
+// === impl Oracle ===
+
+impl Oracle {
+    /// A client knocks at a node, where its session may go.
+    pub fn trying(&mut self, session: usize, node: usize) {
+        self.sessions[session].tried.insert(node);
+    }
+
+    /// A session that was given up is there again; what was lost meanwhile is lost.
+    pub fn resume(&mut self, session: usize) {
+        if self.sessions[session].ended.take().is_some() {
+            self.owed.iter_mut().filter(|owed| owed.session == session).for_each(|owed| owed.excused = true);
+        }
+    }
+
+    /// A session is at this node now.
+    pub fn moved(&mut self, session: usize, node: usize, now: Micros, weather: &Weather) {
+        let state = &mut self.sessions[session];
+        state.tried.clear();
+        if state.node == node {
+            return;
+        }
+        // Who routes by its subscriptions does so from now on, too.
+        let settled: Vec<(String, usize)> = state
+            .subscriptions
+            .iter()
+            .filter_map(|(filter, subscription)| Some((filter, subscription, subscription.acked_at?)))
+            .flat_map(|(filter, subscription, at)| {
+                (0..weather.lives.len()).map(move |to| (filter, subscription, at, to))
+            })
+            .filter(|(_, subscription, at, to)| state.is_settled(subscription, *at, *to, now, weather))
+            .map(|(filter, _, _, to)| (filter.clone(), to))
+            .collect();
+        for (filter, to) in settled {
+            if let Some(subscription) = state.subscriptions.get_mut(&filter) {
+                subscription.waited.insert((to, weather.lives[to]));
+            }
+        }
+        state.left.insert(state.node, now);
+        (state.node, state.moved_at) = (node, now);
+    }
+
+    /// A node was killed: with it go its sessions, and what was not yet with others.
+    pub fn died(&mut self, node: usize, now: Micros, weather: &Weather) {
+        for session in &mut self.sessions {
+            session.doubtful |= session.tried.contains(&node);
+            if session.node == node && session.ended.is_none() {
+                session.died = true;
+                session.ended.get_or_insert(now);
+            }
+        }
+        // What follows a session that has left may still be there.
+        let follows = |session: &Session| session.left.get(&node).is_some_and(|left| *left >= weather.unmoved[node]);
+        let is_safe = |message: &Message, at: usize| {
+            !message.again_at.contains(&node) && message.node != node
+                || message.life != weather.lives[node]
+                || message.acked_at.is_some_and(|acked| weather.empty[node][at] > acked)
+        };
+        for owed in &mut self.owed {
+            let session = &self.sessions[owed.session];
+            owed.excused |= !is_safe(&self.messages[owed.message], session.node) || follows(session);
+        }
+        for owed in &mut self.owed_to_groups {
+            let message = &self.messages[owed.message];
+            // Whoever of the group was chosen may have been there.
+            owed.excused |= (0..weather.lives.len()).any(|at| at != node && !is_safe(message, at));
+            owed.excused |= self.sessions.iter().any(|session| {
+                (session.node == node || follows(session)) && session.subscriptions.contains_key(&owed.filter)
+            });
+        }
+        let others = || (0..weather.lives.len()).filter(|other| *other != node);
+        let doubtful: Vec<usize> =
+            (0..self.messages.len()).filter(|at| others().any(|other| !is_safe(&self.messages[*at], other))).collect();
+        for at in doubtful {
+            self.messages[at].doubtful = true;
+        }
+    }
+}
