@@ -150,13 +150,11 @@ fn five_nodes_are_one_broker_too() {
 }
 
 #[test]
-#[ignore = "seeds 2 and 27 find something"]
 fn sessions_follow_their_clients_with_all_that_is_theirs() {
     holds("sessions move", &Plan { sessions_move: true, ..Plan::usual() }, 150);
 }
 
 #[test]
-#[ignore = "seeds 2, 35, 81 and 142 find something"]
 fn sessions_that_move_between_nodes_that_die_are_at_one_of_them_or_none() {
     holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, ..Plan::usual() }, 200);
 }
