@@ -9,6 +9,7 @@ mod drain;
 mod envelope;
 mod give;
 mod head;
+mod incoming;
 mod lookup;
 mod moves;
 mod nodes;

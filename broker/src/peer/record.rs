@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::{Millis, Stamp};
-use crate::codec::Qos;
 use crate::message::Delivery;
+use crate::topic::Filter;
 
-use super::bounds::{DWELL_FORGET, HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat, STREAM_QUIET, Settings};
+use super::bounds::{DWELL_FORGET, Repeat, STREAM_QUIET, Settings};
 use super::control::{Control, Entry, Export, Stream};
 use super::envelope::{self, Lives};
 use super::nodes::Nodes;
@@ -59,6 +59,8 @@ pub struct Record {
     pub epoch: Stamp,
     /// Who owned it.
     pub trail: Trail,
+    /// The filters that the session had when this node took it: those before it take what matches them, and nothing else.
+    pub inherited: Vec<Filter>,
     /// Streams of those before that are still open.
     pub streams: Vec<Open>,
     /// Index of the last message of this node's own stream.
@@ -276,6 +278,7 @@ impl Record {
             role: if session.is_some() { Role::Owner } else { Role::None },
             epoch: session.map_or(Stamp::default(), |session| session.epoch),
             trail: Trail::begun(nodes.me.clone(), nodes.life),
+            inherited: Vec::new(),
             streams: Vec::new(),
             index: 0,
             log: VecDeque::new(),
@@ -343,93 +346,6 @@ impl Record {
         [role, lookup, held, settling, tomb, quiet].into_iter().flatten().min()
     }
 
-    /// A message for a session that another node had, or has: it is this node's duty or not.
-    pub fn offer<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: &Arc<Tag>, delivery: Delivery, shared: bool) {
-        // Of a shared subscription one member was chosen, and nobody else has the message.
-        let mine = shared || self.trail.accepts(&cx.common.nodes.me, tag);
-        let lossy = delivery.qos == Qos::AtMostOnce;
-        match &self.role {
-            Role::None => {}
-            Role::Owner if self.staking.is_some() => {
-                if self.undecided.len() < cx.out.limits().messages {
-                    self.undecided.push(((!shared).then(|| tag.clone()), delivery));
-                } else {
-                    cx.common.stats.messages_dropped += 1;
-                }
-            }
-            Role::Owner if !mine => {}
-            Role::Owner => self.take(cx, delivery),
-            // QoS 0 is for who is there, and nobody is.
-            Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
-            Role::Frozen(_) | Role::Drain(_) => {
-                let limits = cx.out.limits();
-                if self.log.len() >= limits.messages || self.log_bytes + delivery.cost() > limits.bytes {
-                    cx.common.stats.messages_dropped += 1;
-                    return;
-                }
-                self.index += 1;
-                self.log_bytes += delivery.cost();
-                self.log.push_back(Entry { index: self.index, tag: (!shared).then(|| tag.clone()), delivery });
-                if let Role::Drain(drain) = &mut self.role
-                    && !drain.waits
-                {
-                    drain.repeat = Repeat::now(cx.now);
-                }
-            }
-        }
-    }
-
-    /// It is known by now what is this node's duty.
-    pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        for (tag, delivery) in std::mem::take(&mut self.undecided) {
-            if tag.is_none_or(|tag| self.trail.accepts(&cx.common.nodes.me, &tag)) {
-                self.take(cx, delivery);
-            }
-        }
-    }
-
-    /// The owner takes a message that came directly: behind what older owners have, if that is still to come.
-    fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, delivery: Delivery) {
-        if self.is_holding(cx.now) {
-            self.held_bytes += delivery.cost();
-            self.held.push_back(delivery);
-            if self.held.len() > HELD_MAX || self.held_bytes > HELD_BYTES_MAX {
-                self.release(cx);
-            }
-        } else {
-            self.release(cx);
-            cx.out.append(cx.id, delivery, false);
-        }
-    }
-
-    /// Whether what comes directly waits.
-    fn is_holding(&self, now: Millis) -> bool {
-        now < self.hold_until && self.streams.iter().any(|open| !open.caught_up)
-    }
-
-    /// Lets go what waited, if it need wait no more.
-    pub fn release_if_due<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        if !self.is_holding(cx.now) {
-            self.release(cx);
-        }
-    }
-
-    fn release<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        if self.streams.iter().any(|open| !open.caught_up) {
-            cx.common.stats.holds_passed += self.held.len() as u64;
-            self.hold_until = Millis(0);
-        }
-        self.held_bytes = 0;
-        for delivery in std::mem::take(&mut self.held) {
-            cx.out.append(cx.id, delivery, false);
-        }
-    }
-
-    /// Begins to hold what comes directly.
-    pub fn hold(&mut self, now: Millis) {
-        self.hold_until = now + ORDER_HOLD;
-    }
-
     /// An owner looks whether those before are settled; a drain, whether there is something to say.
     pub fn review<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
         match &self.role {
@@ -476,6 +392,7 @@ impl Record {
         let nodes = &cx.common.nodes;
         self.trail = Trail::begun(nodes.me.clone(), nodes.life);
         self.streams.clear();
+        self.inherited.clear();
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
         self.undecided.clear();
         self.log.clear();

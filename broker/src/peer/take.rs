@@ -99,6 +99,8 @@ impl Record {
         self.moved = Some((cx.now, dwell_after(export.dwell)));
         self.unasked.extend(export.unasked.into_iter().filter(|node| *node != me));
         self.hold(cx.now);
+        let plain = export.head.subscriptions.iter().filter(|held| !held.subscription.is_shared());
+        self.inherited = plain.map(|held| held.subscription.filter().clone()).collect();
         cx.out.install(cx.id, self.epoch, export.head);
         self.note_unasked(cx, &answered);
         cx.common.stats.taken += 1;

@@ -148,6 +148,12 @@ impl Trail {
         self.duty(tag).is_some_and(|stay| &*stay.node == node)
     }
 
+    /// Whether the duty for a message is with a stay before the last one of a node.
+    pub fn precedes(&self, node: &str, tag: &Tag) -> bool {
+        let duty = self.stays.iter().rposition(|stay| stay.is_known(tag));
+        duty.zip(self.last_of(node)).is_some_and(|(duty, last)| duty < last)
+    }
+
     /// The node takes over.
     pub fn push(&mut self, stay: Stay) {
         self.stays.push(stay);

@@ -219,9 +219,10 @@ impl Client {
         }
         let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
         if let Some(session) = was.filter(|_| !present) {
-            // Of a node that this one never met nobody knows what it has.
-            let home = around.oracle.sessions[session].node;
-            let is_unknown = home != node && !around.weather.met[node][home];
+            // Of a node that this one never met nobody knows what it has, nor what came to one that can't be reached since.
+            let (home, weather) = (around.oracle.sessions[session].node, around.weather);
+            let came_at = around.oracle.sessions[session].moved_at;
+            let is_unknown = home != node && (!weather.met[node][home] || weather.troubled[node][home] > came_at);
             if !is_short && !is_unknown && !around.oracle.sessions[session].doubtful {
                 return Err(format!("session {session} of client {} is lost", self.number));
             }
@@ -231,7 +232,7 @@ impl Client {
         self.unsure = false;
         self.connecting.clean = false;
         if was.is_none() || !present {
-            self.session = Some(around.oracle.begin(self.number, node));
+            self.session = Some(around.oracle.begin(self.number, node, around.now));
             self.held.clear();
             self.unacked.clear();
         } else if let Some(session) = was {

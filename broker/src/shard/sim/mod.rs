@@ -15,5 +15,6 @@ mod packets;
 mod plan;
 mod run;
 mod sabotage;
+mod steps;
 mod trace;
 mod world;

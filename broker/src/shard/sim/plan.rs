@@ -32,6 +32,9 @@ pub struct Plan {
     pub small: bool,
     /// Clients come back at any node, and bring their session along.
     pub sessions_move: bool,
+    /// Clients start clean now and then, and read nothing for a while: where sessions move nobody could say what such a
+    /// client may find.
+    pub unruly: bool,
     /// A rule that is broken, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
 }
@@ -168,6 +171,7 @@ impl Plan {
             capacity: 64 << 10,
             small: false,
             sessions_move: false,
+            unruly: true,
             sabotage: None,
         }
     }
@@ -231,7 +235,7 @@ impl Plan {
     fn connecting(&self, random: &mut Random) -> Connecting {
         Connecting {
             node: random.below(self.nodes),
-            clean: random.chance(15),
+            clean: random.chance(15) && self.unruly,
             will: random.chance(30).then(|| {
                 let delay = if random.chance(70) { 0 } else { 1 + random.below(4) as u32 };
                 (*random.pick(&TOPICS), qos(random), random.chance(20), delay)
@@ -256,7 +260,8 @@ impl Plan {
                 0..5 => Mood::Prompt,
                 5..8 => Mood::Late(random.next() % 800_000),
                 8 => Mood::Never,
-                _ => Mood::Deaf,
+                _ if self.unruly => Mood::Deaf,
+                _ => Mood::Prompt,
             }),
             _ => {
                 let shared = random.chance(25);

@@ -151,12 +151,12 @@ fn five_nodes_are_one_broker_too() {
 
 #[test]
 fn sessions_follow_their_clients_with_all_that_is_theirs() {
-    holds("sessions move", &Plan { sessions_move: true, ..Plan::usual() }, 150);
+    holds("sessions move", &Plan { sessions_move: true, unruly: false, ..Plan::usual() }, 200);
 }
 
 #[test]
 fn sessions_that_move_between_nodes_that_die_are_at_one_of_them_or_none() {
-    holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, ..Plan::usual() }, 200);
+    holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, unruly: false, ..Plan::usual() }, 100);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::client::{Around, Client, State};
 use super::network::{End, Micros, Network};
 use super::node::{Life, name};
 use super::oracle::{Oracle, Weather};
-use super::plan::{Plan, Step, What};
+use super::plan::{Plan, Step};
 use super::trace::Trace;
 use crate::auth::{Identity, Role};
 use crate::clock;
@@ -25,7 +25,7 @@ use crate::transport::Transport;
 const BEGIN: u64 = 1_800_000_000_000_000;
 
 /// Connections of clients that wait to be accepted, and the like.
-enum Event {
+pub(super) enum Event {
     Accept(usize, u32, Box<Connect>, End),
     Link(usize, u32, Box<AttachLink>),
     DialFailed(usize, u32, DialRequest),
@@ -37,7 +37,7 @@ enum Event {
 pub struct Node {
     pub life: Option<Life>,
     pub shards: usize,
-    frozen_until: Micros,
+    pub(super) frozen_until: Micros,
     /// When its life began.
     began: Micros,
     /// Connections of clients at it.
@@ -95,6 +95,7 @@ impl World {
                 empty: vec![vec![0; nodes]; nodes],
                 unmoved: vec![0; nodes],
                 met: vec![vec![false; nodes]; nodes],
+                troubled: vec![vec![0; nodes]; nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -289,7 +290,7 @@ impl World {
         acted
     }
 
-    fn later(&mut self, least: Micros, event: Event) {
+    pub(super) fn later(&mut self, least: Micros, event: Event) {
         self.count += 1;
         let at = self.now + least + self.random.next() % 2_000;
         self.events.insert(self.count, event);
@@ -367,61 +368,7 @@ impl World {
         }
     }
 
-    /// A step of the plan.
-    fn begin(&mut self, what: What) {
-        if !matches!(what, What::Client(..)) {
-            self.trace.say(self.now, format_args!("{what:?}"));
-        }
-        match what {
-            What::Client(client, deed) => {
-                let client = &mut self.clients[client];
-                if client.state == State::Away && client.wanted_from.is_none() {
-                    client.wanted_from = Some(self.now);
-                    if let super::plan::Deed::Connect(connecting) = deed {
-                        client.connecting = *connecting;
-                        return;
-                    }
-                }
-                client.todo.push_back(deed);
-                client.wish.set();
-            }
-            What::Cut(one, other) => {
-                self.network.cut(one, other);
-            }
-            What::Shut(ways, length) => {
-                ways.iter().for_each(|(from, to)| self.network.shut(*from, *to));
-                self.later(length, Event::Open(ways));
-            }
-            What::Slow(one, other, delay) => self.network.slow_down(one, other, delay),
-            What::Kill(node, length, silent) => {
-                if self.nodes[node].life.is_some() {
-                    self.kill(node, silent);
-                    self.later(length, Event::Back(node, silent));
-                }
-            }
-            What::Freeze(node, length) => self.nodes[node].frozen_until = self.now + length,
-        }
-    }
-
-    fn kill(&mut self, node: usize, silent: bool) {
-        if silent {
-            self.network.silence(node)
-        } else {
-            self.network.kill(node)
-        }
-        self.oracle.died(node, self.now, &self.weather);
-        self.nodes[node].life = None;
-        self.weather.alive[node] = false;
-        for other in 0..self.nodes.len() {
-            self.weather.ready[node][other] = None;
-            self.weather.ready[other][node] = None;
-            self.weather.disconnected[node][other] = Micros::MAX;
-            self.weather.met[node][other] = false;
-            self.weather.met[other][node] = false;
-        }
-    }
-
-    fn start(&mut self, node: usize) {
+    pub(super) fn start(&mut self, node: usize) {
         if self.nodes[node].life.is_some() {
             return;
         }

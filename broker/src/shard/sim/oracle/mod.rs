@@ -29,6 +29,8 @@ pub struct Weather {
     pub unmoved: Vec<Micros>,
     /// Whether a node was connected with another one since both began.
     pub met: Vec<Vec<bool>>,
+    /// When whatever stood between two nodes last will be, or was, over.
+    pub troubled: Vec<Vec<Micros>>,
 }
 
 /// Everything that clients did and saw.
@@ -98,7 +100,7 @@ pub struct Session {
     /// Where its client has knocked since it was connected last.
     tried: BTreeSet<usize>,
     /// When it came to its node.
-    moved_at: Micros,
+    pub moved_at: Micros,
     /// Nodes that it left, and when.
     left: BTreeMap<usize, Micros>,
     subscriptions: BTreeMap<String, Subscription>,
@@ -177,8 +179,8 @@ impl Oracle {
     }
 
     /// A new session of a client.
-    pub fn begin(&mut self, client: usize, node: usize) -> usize {
-        self.sessions.push(Session { client, node, ..Session::default() });
+    pub fn begin(&mut self, client: usize, node: usize, now: Micros) -> usize {
+        self.sessions.push(Session { client, node, moved_at: now, ..Session::default() });
         self.sessions.len() - 1
     }
 

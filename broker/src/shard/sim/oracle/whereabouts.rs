@@ -63,7 +63,9 @@ impl Oracle {
         };
         for owed in &mut self.owed {
             let session = &self.sessions[owed.session];
-            owed.excused |= !is_safe(&self.messages[owed.message], session.node) || follows(session);
+            // It may be on its way to a node that the session has left.
+            let mut homes = session.left.keys().copied().chain([session.node]);
+            owed.excused |= homes.any(|at| !is_safe(&self.messages[owed.message], at)) || follows(session);
         }
         for owed in &mut self.owed_to_groups {
             let message = &self.messages[owed.message];

@@ -1,0 +1,116 @@
+//! Messages that come to a session directly, while others have it or had it: whose they are, and in what order they go on.
+
+use std::sync::Arc;
+
+use crate::clock::Millis;
+use crate::codec::Qos;
+use crate::message::Delivery;
+
+use super::bounds::{HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat};
+use super::control::Entry;
+use super::outlet::Outlet;
+use super::record::{Cx, Record, Role};
+use super::trail::Tag;
+
+// === impl Record ===
+
+impl Record {
+    /// A message for a session that another node had, or has: it is this node's duty or not.
+    pub fn offer<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: &Arc<Tag>, delivery: Delivery, shared: bool) {
+        // Of a shared subscription one member was chosen, and nobody else has the message.
+        // What the session subscribed to here is no matter of those who had it before.
+        let given = shared || self.is_new(&cx.common.nodes.me, tag, &delivery);
+        let mine = given || self.trail.accepts(&cx.common.nodes.me, tag);
+        let lossy = delivery.qos == Qos::AtMostOnce;
+        match &self.role {
+            Role::None => {}
+            Role::Owner if self.staking.is_some() => {
+                if self.undecided.len() < cx.out.limits().messages {
+                    self.undecided.push(((!given).then(|| tag.clone()), delivery));
+                } else {
+                    cx.common.stats.messages_dropped += 1;
+                }
+            }
+            Role::Owner if !mine => {}
+            Role::Owner => self.take(cx, delivery),
+            // QoS 0 is for who is there, and nobody is.
+            Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
+            Role::Frozen(_) | Role::Drain(_) => {
+                let limits = cx.out.limits();
+                if self.log.len() >= limits.messages || self.log_bytes + delivery.cost() > limits.bytes {
+                    cx.common.stats.messages_dropped += 1;
+                    return;
+                }
+                self.index += 1;
+                self.log_bytes += delivery.cost();
+                self.log.push_back(Entry { index: self.index, tag: (!given).then(|| tag.clone()), delivery });
+                if let Role::Drain(drain) = &mut self.role
+                    && !drain.waits
+                {
+                    drain.repeat = Repeat::now(cx.now);
+                }
+            }
+        }
+    }
+
+    /// Whether a message would be the duty of one before this node, who can't take it: the session had no filter for it then.
+    fn is_new(&self, me: &str, tag: &Tag, delivery: &Delivery) -> bool {
+        if !self.trail.precedes(me, tag) {
+            return false;
+        }
+        let message = &delivery.message;
+        let topic = std::str::from_utf8(message.layout().topic(message.frame()));
+        topic.is_ok_and(|topic| !self.inherited.iter().any(|filter| filter.matches(topic)))
+    }
+
+    /// It is known by now what is this node's duty.
+    pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        for (tag, delivery) in std::mem::take(&mut self.undecided) {
+            if tag.is_none_or(|tag| self.trail.accepts(&cx.common.nodes.me, &tag)) {
+                self.take(cx, delivery);
+            }
+        }
+    }
+
+    /// The owner takes a message that came directly: behind what older owners have, if that is still to come.
+    fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, delivery: Delivery) {
+        if self.is_holding(cx.now) {
+            self.held_bytes += delivery.cost();
+            self.held.push_back(delivery);
+            if self.held.len() > HELD_MAX || self.held_bytes > HELD_BYTES_MAX {
+                self.release(cx);
+            }
+        } else {
+            self.release(cx);
+            cx.out.append(cx.id, delivery, false);
+        }
+    }
+
+    /// Whether what comes directly waits.
+    fn is_holding(&self, now: Millis) -> bool {
+        now < self.hold_until && self.streams.iter().any(|open| !open.caught_up)
+    }
+
+    /// Lets go what waited, if it need wait no more.
+    pub fn release_if_due<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        if !self.is_holding(cx.now) {
+            self.release(cx);
+        }
+    }
+
+    fn release<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
+        if self.streams.iter().any(|open| !open.caught_up) {
+            cx.common.stats.holds_passed += self.held.len() as u64;
+            self.hold_until = Millis(0);
+        }
+        self.held_bytes = 0;
+        for delivery in std::mem::take(&mut self.held) {
+            cx.out.append(cx.id, delivery, false);
+        }
+    }
+
+    /// Begins to hold what comes directly.
+    pub fn hold(&mut self, now: Millis) {
+        self.hold_until = now + ORDER_HOLD;
+    }
+}

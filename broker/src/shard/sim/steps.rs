@@ -1,0 +1,84 @@
+//! The steps of a plan as they happen to the world: what clients do, and what becomes of network and nodes.
+
+use super::client::State;
+use super::network::Micros;
+use super::plan::{Deed, What};
+use super::world::{Event, World};
+
+/// Time that nodes take to find each other again.
+const FOUND: Micros = 4_000_000;
+
+// === impl World ===
+
+impl World {
+    /// A step of the plan.
+    pub(super) fn begin(&mut self, what: What) {
+        if !matches!(what, What::Client(..)) {
+            self.trace.say(self.now, format_args!("{what:?}"));
+        }
+        match what {
+            What::Client(client, deed) => {
+                let client = &mut self.clients[client];
+                if client.state == State::Away && client.wanted_from.is_none() {
+                    client.wanted_from = Some(self.now);
+                    if let Deed::Connect(connecting) = deed {
+                        client.connecting = *connecting;
+                        return;
+                    }
+                }
+                client.todo.push_back(deed);
+                client.wish.set();
+            }
+            What::Cut(one, other) => {
+                self.trouble([(one, other)], 0);
+                self.network.cut(one, other);
+            }
+            What::Shut(ways, length) => {
+                self.trouble(ways.iter().copied(), length);
+                ways.iter().for_each(|(from, to)| self.network.shut(*from, *to));
+                self.later(length, Event::Open(ways));
+            }
+            What::Slow(one, other, delay) => self.network.slow_down(one, other, delay),
+            What::Kill(node, length, silent) => {
+                if self.nodes[node].life.is_some() {
+                    self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
+                    self.kill(node, silent);
+                    self.later(length, Event::Back(node, silent));
+                }
+            }
+            What::Freeze(node, length) => {
+                self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
+                self.nodes[node].frozen_until = self.now + length;
+            }
+        }
+    }
+
+    /// Something stands between nodes for so long, and until they have found each other again.
+    fn trouble(&mut self, pairs: impl IntoIterator<Item = (usize, usize)>, length: Micros) {
+        let until = self.now + length + FOUND;
+        for (one, other) in pairs {
+            for (from, to) in [(one, other), (other, one)] {
+                let known = &mut self.weather.troubled[from][to];
+                *known = until.max(*known);
+            }
+        }
+    }
+
+    fn kill(&mut self, node: usize, silent: bool) {
+        if silent {
+            self.network.silence(node)
+        } else {
+            self.network.kill(node)
+        }
+        self.oracle.died(node, self.now, &self.weather);
+        self.nodes[node].life = None;
+        self.weather.alive[node] = false;
+        for other in 0..self.nodes.len() {
+            self.weather.ready[node][other] = None;
+            self.weather.ready[other][node] = None;
+            self.weather.disconnected[node][other] = Micros::MAX;
+            self.weather.met[node][other] = false;
+            self.weather.met[other][node] = false;
+        }
+    }
+}
