@@ -206,18 +206,21 @@ impl Client {
 
     /// CONNACK said yes.
     pub(super) fn opened(&mut self, node: usize, present: bool, around: &mut Around<'_>) -> Result<(), String> {
+        let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
         if present
             && self.unsure
             && let Some(session) = self.session
         {
             // It was on its way when its node died.
             around.oracle.resume(session);
+            if is_short {
+                around.oracle.perhaps_new(session, around.now);
+            }
         }
         let was = self.session.filter(|session| around.oracle.sessions[*session].ended.is_none());
         if present && was.is_none() && !self.unsure {
             return Err(format!("client {} finds a session that it should not have", self.number));
         }
-        let is_short = self.expiry < 60 && around.now - self.gone_at >= u64::from(self.expiry) * 1_000_000;
         if let Some(session) = was.filter(|_| !present) {
             // Of a node that this one never met nobody knows what it has, nor what came to one that can't be reached since.
             let (home, weather) = (around.oracle.sessions[session].node, around.weather);

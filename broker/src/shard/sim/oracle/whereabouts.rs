@@ -18,6 +18,13 @@ impl Oracle {
         }
     }
 
+    /// A session may have expired and begun anew without its client's having heard so: nobody knows what it subscribes to.
+    pub fn perhaps_new(&mut self, session: usize, now: Micros) {
+        for subscription in self.sessions[session].subscriptions.values_mut() {
+            subscription.unasked_at.get_or_insert(now);
+        }
+    }
+
     /// A session is at this node now.
     pub fn moved(&mut self, session: usize, node: usize, now: Micros, weather: &Weather) {
         let state = &mut self.sessions[session];
