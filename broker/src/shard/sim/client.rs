@@ -212,7 +212,7 @@ impl Client {
             && let Some(session) = self.session
         {
             // It was on its way when its node died.
-            around.oracle.resume(session);
+            around.oracle.resume(session, around.now);
             if is_short {
                 around.oracle.perhaps_new(session, around.now);
             }

@@ -11,10 +11,11 @@ impl Oracle {
         self.sessions[session].tried.insert(node);
     }
 
-    /// A session that was given up is there again; what was lost meanwhile is lost.
-    pub fn resume(&mut self, session: usize) {
+    /// A session that was given up is there again, or another one in its place; what was lost meanwhile is lost.
+    pub fn resume(&mut self, session: usize, now: Micros) {
         if self.sessions[session].ended.take().is_some() {
             self.owed.iter_mut().filter(|owed| owed.session == session).for_each(|owed| owed.excused = true);
+            self.perhaps_new(session, now);
         }
     }
 
