@@ -133,6 +133,7 @@ impl Record {
     fn freeze<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, to: &Arc<str>, stamp: Stamp, epoch: Stamp) {
         cx.out.freeze(cx.id);
         let Some(head) = cx.out.head(cx.id) else { return };
+        self.wants.give(&head);
         self.epoch = epoch;
         self.watched = true;
         let cut = self.index;

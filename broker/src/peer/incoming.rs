@@ -5,12 +5,52 @@ use std::sync::Arc;
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::message::Delivery;
+use crate::topic::Filter;
 
 use super::bounds::{HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat};
 use super::control::Entry;
+use super::head::SessionHead;
 use super::outlet::Outlet;
 use super::record::{Cx, Record, Role};
-use super::trail::Tag;
+use super::trail::{Stay, Tag};
+
+/// The filters of a session during a stay, without those of shared subscriptions.
+#[derive(Debug, Default)]
+pub struct Wants {
+    /// When it was taken; none if it began here. Those before take what matches them, and nothing else.
+    inherited: Vec<Filter>,
+    /// When it was given away.
+    given: Vec<Filter>,
+}
+
+// === impl Wants ===
+
+impl Wants {
+    /// A session is taken.
+    pub fn taken(head: &SessionHead) -> Self {
+        Self { inherited: filters(head), given: Vec::new() }
+    }
+
+    /// It is given away.
+    pub fn give(&mut self, head: &SessionHead) {
+        self.given = filters(head);
+    }
+
+    fn is_new(&self, delivery: &Delivery) -> bool {
+        Self::matches(&self.given, delivery) && !Self::matches(&self.inherited, delivery)
+    }
+
+    fn matches(filters: &[Filter], delivery: &Delivery) -> bool {
+        let message = &delivery.message;
+        let topic = std::str::from_utf8(message.layout().topic(message.frame()));
+        topic.is_ok_and(|topic| filters.iter().any(|filter| filter.matches(topic)))
+    }
+}
+
+fn filters(head: &SessionHead) -> Vec<Filter> {
+    let plain = head.subscriptions.iter().filter(|held| !held.subscription.is_shared());
+    plain.map(|held| held.subscription.filter().clone()).collect()
+}
 
 // === impl Record ===
 
@@ -20,7 +60,7 @@ impl Record {
         // Of a shared subscription one member was chosen, and nobody else has the message.
         // What the session subscribed to here is no matter of those who had it before.
         let given = shared || self.is_new(&cx.common.nodes.me, tag, &delivery);
-        let mine = given || self.trail.accepts(&cx.common.nodes.me, tag);
+        let mine = given || self.is_mine(&cx.common.nodes.me, tag, &delivery);
         let lossy = delivery.qos == Qos::AtMostOnce;
         match &self.role {
             Role::None => {}
@@ -55,18 +95,24 @@ impl Record {
 
     /// Whether a message would be the duty of one before this node, who can't take it: the session had no filter for it then.
     fn is_new(&self, me: &str, tag: &Tag, delivery: &Delivery) -> bool {
-        if !self.trail.precedes(me, tag) {
-            return false;
-        }
-        let message = &delivery.message;
-        let topic = std::str::from_utf8(message.layout().topic(message.frame()));
-        topic.is_ok_and(|topic| !self.inherited.iter().any(|filter| filter.matches(topic)))
+        let Some(duty) = self.trail.duty_place(tag) else { return false };
+        let is_later = |place: Option<usize>| place.is_some_and(|place| duty < place);
+        let place_of = |stay: &Stay| self.trail.stays().iter().rposition(|one| one == stay);
+        is_later(self.trail.last_of(me)) && !Wants::matches(&self.wants.inherited, delivery)
+            || self.wanted.iter().any(|(stay, wants)| is_later(place_of(stay)) && wants.is_new(delivery))
+    }
+
+    /// Whether a message is the duty of this node. One of its earlier stays has no duty for what the session wanted later.
+    fn is_mine(&self, me: &str, tag: &Tag, delivery: &Delivery) -> bool {
+        let Some(duty) = self.trail.duty(tag).filter(|stay| &*stay.node == me) else { return false };
+        let wants = self.wanted.iter().find(|(stay, _)| stay == duty);
+        wants.is_none_or(|(_, wants)| Wants::matches(&wants.given, delivery))
     }
 
     /// It is known by now what is this node's duty.
     pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
         for (tag, delivery) in std::mem::take(&mut self.undecided) {
-            if tag.is_none_or(|tag| self.trail.accepts(&cx.common.nodes.me, &tag)) {
+            if tag.is_none_or(|tag| self.is_mine(&cx.common.nodes.me, &tag, &delivery)) {
                 self.take(cx, delivery);
             }
         }

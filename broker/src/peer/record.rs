@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::clock::{Millis, Stamp};
 use crate::message::Delivery;
-use crate::topic::Filter;
 
 use super::bounds::{DWELL_FORGET, Repeat, STREAM_QUIET, Settings};
 use super::control::{Control, Entry, Export, Stream};
 use super::envelope::{self, Lives};
+use super::incoming::Wants;
 use super::nodes::Nodes;
 use super::outlet::{Outlet, Refusal, Serve, Session};
 use super::stats::Stats;
@@ -59,8 +59,10 @@ pub struct Record {
     pub epoch: Stamp,
     /// Who owned it.
     pub trail: Trail,
-    /// The filters that the session had when this node took it: those before it take what matches them, and nothing else.
-    pub inherited: Vec<Filter>,
+    /// What the session wants in its last stay here.
+    pub wants: Wants,
+    /// What it wanted in earlier ones, as long as they are in the trail.
+    pub wanted: Vec<(Stay, Wants)>,
     /// Streams of those before that are still open.
     pub streams: Vec<Open>,
     /// Index of the last message of this node's own stream.
@@ -278,7 +280,8 @@ impl Record {
             role: if session.is_some() { Role::Owner } else { Role::None },
             epoch: session.map_or(Stamp::default(), |session| session.epoch),
             trail: Trail::begun(nodes.me.clone(), nodes.life),
-            inherited: Vec::new(),
+            wants: Wants::default(),
+            wanted: Vec::new(),
             streams: Vec::new(),
             index: 0,
             log: VecDeque::new(),
@@ -392,7 +395,8 @@ impl Record {
         let nodes = &cx.common.nodes;
         self.trail = Trail::begun(nodes.me.clone(), nodes.life);
         self.streams.clear();
-        self.inherited.clear();
+        self.wants = Wants::default();
+        self.wanted.clear();
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
         self.undecided.clear();
         self.log.clear();

@@ -8,6 +8,7 @@ use crate::clock::{Millis, Stamp};
 
 use super::bounds::{REPEAT_MAX, Repeat, dwell_after};
 use super::control::{Control, Forward, Stream};
+use super::incoming::Wants;
 use super::outlet::{Outlet, Serve};
 use super::record::{Answer, Cx, Groups, Open, Record, Role};
 use super::trail::{Since, Stay};
@@ -82,6 +83,7 @@ impl Record {
         // A stream of this node's own, from when it had the session before, ends here.
         let own = streams.iter().find(|stream| stream.node == me).map(|stream| (stream.id, stream.index));
         streams.retain(|stream| stream.node != me && !nodes.is_dead(&stream.node, stream.life));
+        let before = trail.last_of(&me).map(|place| trail.stays()[place].clone());
         trail.push(Stay { node: me.clone(), life: nodes.life, since: Since::Unknown });
         // What is left of that stream is still this node's duty, and is final now.
         let log = std::mem::take(&mut self.log);
@@ -99,8 +101,13 @@ impl Record {
         self.moved = Some((cx.now, dwell_after(export.dwell)));
         self.unasked.extend(export.unasked.into_iter().filter(|node| *node != me));
         self.hold(cx.now);
-        let plain = export.head.subscriptions.iter().filter(|held| !held.subscription.is_shared());
-        self.inherited = plain.map(|held| held.subscription.filter().clone()).collect();
+        let wants = std::mem::replace(&mut self.wants, Wants::taken(&export.head));
+        match before.filter(|_| kept.is_some()) {
+            Some(stay) => self.wanted.push((stay, wants)),
+            None => self.wanted.clear(),
+        }
+        let Self { wanted, trail, .. } = self;
+        wanted.retain(|(stay, _)| trail.stays().contains(stay));
         cx.out.install(cx.id, self.epoch, export.head);
         self.note_unasked(cx, &answered);
         cx.common.stats.taken += 1;

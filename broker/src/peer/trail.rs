@@ -140,18 +140,17 @@ impl Trail {
     /// Where the duty for a message is: the *last* stay of which its entering shard knew; none if it knew of none of them,
     /// then somebody who is settled took it.
     pub fn duty(&self, tag: &Tag) -> Option<&Stay> {
-        self.stays.iter().rev().find(|stay| stay.is_known(tag))
+        self.duty_place(tag).map(|place| &self.stays[place])
+    }
+
+    /// The same, counted from the oldest stay.
+    pub fn duty_place(&self, tag: &Tag) -> Option<usize> {
+        self.stays.iter().rposition(|stay| stay.is_known(tag))
     }
 
     /// Whether a message that comes to `node` from the router is for it to take.
     pub fn accepts(&self, node: &str, tag: &Tag) -> bool {
         self.duty(tag).is_some_and(|stay| &*stay.node == node)
-    }
-
-    /// Whether the duty for a message is with a stay before the last one of a node.
-    pub fn precedes(&self, node: &str, tag: &Tag) -> bool {
-        let duty = self.stays.iter().rposition(|stay| stay.is_known(tag));
-        duty.zip(self.last_of(node)).is_some_and(|(duty, last)| duty < last)
     }
 
     /// The node takes over.
