@@ -136,12 +136,12 @@ fn finds(sabotage: Sabotage, plan: &Plan) {
 
 #[test]
 fn a_cluster_keeps_what_it_promised_on_a_network_that_fails() {
-    holds("usual", &Plan::usual(), 300);
+    holds("usual", &Plan::usual(), 400);
 }
 
 #[test]
 fn nodes_that_die_take_along_what_was_theirs_and_nothing_else() {
-    holds("deaths", &Plan { kills: 2, ..Plan::usual() }, 200);
+    holds("deaths", &Plan { kills: 2, ..Plan::usual() }, 500);
 }
 
 #[test]
