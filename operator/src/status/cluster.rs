@@ -65,12 +65,8 @@ pub fn cluster_status(seen: &ClusterSeen) -> BrokerClusterStatus {
     let generation = seen.cluster.metadata.generation.unwrap_or(0);
     if seen.paused {
         let observed = previous.observed_generation.unwrap_or(generation);
-        let before = if previous.conditions.is_empty() {
-            settled(unseen(), &[], observed, seen.now)
-        } else {
-            previous.conditions.clone()
-        };
-        let conditions = finding::paused(&before, observed, seen.now);
+        let conditions =
+            finding::paused(&previous.conditions, &tombolo_crds::conditions::BROKER_CLUSTER, observed, seen.now);
         return BrokerClusterStatus { observed_generation: Some(observed), conditions, ..previous };
     }
     let view = View { seen, generation };
@@ -109,11 +105,6 @@ pub fn kept_evacuation(status: &BrokerClusterStatus, name: &str) -> Option<Evacu
         start: finding::seconds(start_time)?,
         deadline: finding::seconds(deadline)?,
     })
-}
-
-fn unseen() -> Vec<Finding> {
-    let types = tombolo_crds::conditions::BROKER_CLUSTER;
-    types.map(|kind| Finding::new(kind, Truth::Unknown, reasons::NOT_YET_OBSERVED, "not looked at yet")).into()
 }
 
 struct View<'a> {

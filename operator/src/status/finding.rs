@@ -37,11 +37,16 @@ pub fn settled(found: Vec<Finding>, previous: &[Condition], generation: i64, now
     found.into_iter().map(|finding| condition(finding, previous, generation, now)).collect()
 }
 
-/// As `previous` was, and paused; nothing else is looked at.
-pub(super) fn paused(previous: &[Condition], generation: i64, now: i64) -> Vec<Condition> {
+/// As `previous` was, and paused; nothing else is looked at. What never had a condition has those of `types` as unknown.
+pub(super) fn paused(previous: &[Condition], types: &[&'static str], generation: i64, now: i64) -> Vec<Condition> {
     let message = format!("left alone until the annotation {} is removed", tombolo_crds::PAUSED_ANNOTATION);
     let finding = Finding::new(PAUSED, Truth::True, reasons::PAUSED_BY_ANNOTATION, message);
     let mut conditions: Vec<_> = previous.iter().filter(|condition| condition.type_ != PAUSED).cloned().collect();
+    if previous.is_empty() {
+        let unseen =
+            |kind: &&'static str| Finding::new(kind, Truth::Unknown, reasons::NOT_YET_OBSERVED, "not looked at yet");
+        conditions = settled(types.iter().map(unseen).collect(), &[], generation, now);
+    }
     conditions.push(condition(finding, previous, generation, now));
     conditions
 }

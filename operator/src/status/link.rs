@@ -43,12 +43,8 @@ pub fn link_status(seen: &LinkSeen) -> ClusterLinkStatus {
     let generation = seen.link.metadata.generation.unwrap_or(0);
     if seen.paused {
         let observed = previous.observed_generation.unwrap_or(generation);
-        let before = if previous.conditions.is_empty() {
-            settled(unseen(), &[], observed, seen.now)
-        } else {
-            previous.conditions.clone()
-        };
-        let conditions = finding::paused(&before, observed, seen.now);
+        let conditions =
+            finding::paused(&previous.conditions, &tombolo_crds::conditions::CLUSTER_LINK, observed, seen.now);
         return ClusterLinkStatus { observed_generation: Some(observed), conditions, ..previous };
     }
     let view = View { seen, at_nodes: at_nodes(seen) };
@@ -60,11 +56,6 @@ pub fn link_status(seen: &LinkSeen) -> ClusterLinkStatus {
         routes: view.routes(),
         conditions: settled(view.findings(), &previous.conditions, generation, seen.now),
     }
-}
-
-fn unseen() -> Vec<Finding> {
-    let types = tombolo_crds::conditions::CLUSTER_LINK;
-    types.map(|kind| Finding::new(kind, Truth::Unknown, reasons::NOT_YET_OBSERVED, "not looked at yet")).into()
 }
 
 /// The link as each node that said something sees it.

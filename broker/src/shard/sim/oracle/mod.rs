@@ -256,6 +256,23 @@ impl Oracle {
         now: Micros,
         weather: &Weather,
     ) -> usize {
+        let number = self.note(client, node, topic, qos, retain, empty, weather);
+        self.messages[number].sent_at = now;
+        self.owe(number, now, weather);
+        number
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a message")]
+    fn note(
+        &mut self,
+        client: usize,
+        node: usize,
+        topic: &str,
+        qos: Qos,
+        retain: bool,
+        empty: bool,
+        weather: &Weather,
+    ) -> usize {
         let number = self.messages.len();
         self.messages.push(Message {
             client,
@@ -265,7 +282,7 @@ impl Oracle {
             qos,
             retain,
             empty,
-            sent_at: now,
+            sent_at: Micros::MAX,
             acked_at: None,
             sends: 1,
             will: false,
@@ -274,7 +291,6 @@ impl Oracle {
             again_at: BTreeSet::new(),
             copies: 0,
         });
-        self.owe(number, now, weather);
         number
     }
 
@@ -288,24 +304,9 @@ impl Oracle {
         retain: bool,
         weather: &Weather,
     ) -> usize {
-        let number = self.messages.len();
-        self.messages.push(Message {
-            client,
-            node,
-            life: weather.lives[node],
-            topic: topic.to_owned(),
-            qos,
-            retain,
-            empty: false,
-            sent_at: Micros::MAX,
-            acked_at: None,
-            sends: 1,
-            will: true,
-            forbidden: false,
-            doubtful: false,
-            again_at: BTreeSet::new(),
-            copies: 0,
-        });
+        let number = self.note(client, node, topic, qos, retain, false, weather);
+        let will = &mut self.messages[number];
+        (will.will, will.sent_at) = (true, Micros::MAX);
         number
     }
 
