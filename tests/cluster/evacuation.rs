@@ -19,12 +19,6 @@ fn evacuate(cluster: &mut Cluster, places: &[usize]) {
     }
 }
 
-/// Publishes with QoS 1 and awaits the PUBACK.
-async fn publish(client: &mut Client, topic: &str, payload: &str, id: u16) {
-    client.send(Publish::new(5, topic, payload).qos(1, id).bytes()).await;
-    assert_eq!(client.packet().await.ack(0x40).id, id);
-}
-
 async fn is(cluster: &Cluster, place: usize, phase: EvacuationPhase) {
     let what = format!("{} is {phase:?}", node(place));
     let reached = |status: &tombolo_broker_api::Status| status.evacuation.as_ref().is_some_and(|at| at.phase == phase);
@@ -44,7 +38,7 @@ async fn clients_are_told_to_go_their_sessions_go_to_other_nodes_and_the_node_sa
         away.subscribe(&[("t", 1)]).await;
     }
     let mut publisher = Client::clean(cluster.address(1), 5, "publisher").await;
-    publish(&mut publisher, "t", "before", 1).await;
+    publisher.publish_qos1("t", "before", 1).await;
     for client in [&mut five, &mut four] {
         let message = client.message().await;
         client.send(packet::puback(message.id)).await;
@@ -55,9 +49,9 @@ async fn clients_are_told_to_go_their_sessions_go_to_other_nodes_and_the_node_sa
     five.disconnected(0x8B).await;
     clean.disconnected(0x8B).await;
     four.closed().await;
-    publish(&mut publisher, "t", "while", 2).await;
+    publisher.publish_qos1("t", "while", 2).await;
     is(&cluster, 0, EvacuationPhase::Empty).await;
-    publish(&mut publisher, "t", "after", 3).await;
+    publisher.publish_qos1("t", "after", 3).await;
     for (level, code) in [(5, 0x88), (4, 3)] {
         let mut refused = Client::open(cluster.address(0), level).await;
         refused.send(Connect::new(level, "late").bytes()).await;
@@ -132,7 +126,7 @@ async fn a_node_that_is_told_to_stop_leaves_nothing_behind() {
     let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
     let mut acknowledged = Vec::new();
     for n in 1..=20_u16 {
-        publish(&mut publisher, "t/x", &n.to_string(), n).await;
+        publisher.publish_qos1("t/x", &n.to_string(), n).await;
         acknowledged.push(n);
     }
     cluster.nodes[0].child.signal(Signal::TERM);

@@ -7,8 +7,7 @@ use tombolo_tests::packet::{self, Publish};
 
 /// Publishes at QoS 1 and awaits the acknowledgement.
 async fn publish(client: &mut Client, topic: &str, n: u16) {
-    client.send(Publish::new(5, topic, n.to_string()).qos(1, n).bytes()).await;
-    client.expect(packet::puback(n)).await;
+    client.publish_qos1(topic, n.to_string(), n).await;
 }
 
 /// Expects messages of QoS 1 with these numbers, in order, and acknowledges them.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tombolo_broker_api::{Accept, Dial, Link, LinkStatus, Route, Seconds};
+use tombolo_broker_api::{Accept, Dial, Link, LinkStatus, Route};
 use tombolo_tests::client::Client;
 use tombolo_tests::cluster::Cluster;
+use tombolo_tests::links::dial;
 use tombolo_tests::packet::{self, PINGREQ, Publish};
 use tombolo_tests::proxy::{Proxy, Weather};
 
@@ -59,17 +60,7 @@ impl Linked {
         let near_side = Cluster::named("near", near, &FILES, |here, config| {
             let dialled = (0..far).filter(|there| dials(here, *there));
             let servers = dialled.map(|there| format!("mqtt://{}", proxies[&(here, there)].address)).collect();
-            let dial = Dial {
-                servers,
-                client_id_prefix: "from-near".into(),
-                username_file: Some("user".into()),
-                password_file: Some("password".into()),
-                tls: None,
-                keep_alive: Seconds(5),
-                max_inflight: 32,
-                retry_interval: Seconds(1),
-            };
-            config.links = vec![link("link", "far", Some(dial))];
+            config.links = vec![link("link", "far", Some(dial(servers, None)))];
         })
         .await;
         let linked = Self { near: near_side, far: far_side, proxies };
@@ -248,6 +239,15 @@ async fn clients(linked: &Linked, but: Option<usize>) -> (Vec<Subscriber>, Vec<P
     (subscribers, publishers)
 }
 
+/// Each publishes so many times, QoS 1 and 2 in turn.
+async fn each_publishes(publishers: &mut [Publisher], times: u8) {
+    for round in 0..times {
+        for publisher in &mut *publishers {
+            publisher.publish(1 + round % 2).await;
+        }
+    }
+}
+
 async fn all_arrives(subscribers: &mut [Subscriber], publishers: &[Publisher]) {
     let publishers: Vec<&Publisher> = publishers.iter().collect();
     for subscriber in subscribers {
@@ -259,11 +259,7 @@ async fn all_arrives(subscribers: &mut [Subscriber], publishers: &[Publisher]) {
 async fn what_is_published_at_any_node_arrives_once_at_every_node_of_both_clusters() {
     let linked = Linked::start(3, 3, |here, there| here == there).await;
     let (mut subscribers, mut publishers) = clients(&linked, None).await;
-    for round in 0..20 {
-        for publisher in &mut publishers {
-            publisher.publish(1 + round % 2).await;
-        }
-    }
+    each_publishes(&mut publishers, 20).await;
     all_arrives(&mut subscribers, &publishers).await;
 }
 
@@ -277,11 +273,7 @@ async fn one_node_that_takes_all_connections_is_enough_for_all_nodes_of_its_clus
         assert_eq!((by_way.accepted, by_way.by_way), (0, 1), "{by_way:?}");
     }
     let (mut subscribers, mut publishers) = clients(&linked, None).await;
-    for round in 0..20 {
-        for publisher in &mut publishers {
-            publisher.publish(1 + round % 2).await;
-        }
-    }
+    each_publishes(&mut publishers, 20).await;
     all_arrives(&mut subscribers, &publishers).await;
 }
 

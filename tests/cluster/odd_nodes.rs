@@ -3,13 +3,12 @@
 use tombolo_broker_api::{PeerState, Seconds};
 use tombolo_tests::client::Client;
 use tombolo_tests::cluster::{Cluster, node};
-use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::packet;
 use tombolo_tests::proxy::{Way, Weather};
 
 /// Publishes at QoS 1 and awaits the acknowledgement.
 async fn publish(client: &mut Client, topic: &str, n: u16, payload: &[u8]) {
-    client.send(Publish::new(5, topic, [&n.to_be_bytes()[..], payload].concat()).qos(1, n).bytes()).await;
-    client.expect(packet::puback(n)).await;
+    client.publish_qos1(topic, [&n.to_be_bytes()[..], payload].concat(), n).await;
 }
 
 /// Expects messages of QoS 1 with these numbers, in order, and acknowledges them.

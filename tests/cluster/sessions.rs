@@ -7,12 +7,6 @@ use tombolo_tests::packet::{self, Connect, Publish, Will};
 use tombolo_tests::property;
 use tombolo_tests::received::Message;
 
-/// Publishes with QoS 1 and awaits the PUBACK.
-async fn publish(client: &mut Client, topic: &str, payload: &str, id: u16) {
-    client.send(Publish::new(5, topic, payload).qos(1, id).bytes()).await;
-    assert_eq!(client.packet().await.ack(0x40).id, id);
-}
-
 /// Takes a message of QoS 1 and acknowledges it.
 async fn take(client: &mut Client, payload: &str) {
     let message = client.message().await;
@@ -30,14 +24,14 @@ async fn a_client_that_comes_to_another_node_finds_its_session_and_what_waited_f
         drop(client);
         let mut publisher = Client::clean(cluster.address(2), 5, "publisher").await;
         for n in 1..=20_u16 {
-            publish(&mut publisher, "t/x", &n.to_string(), n).await;
+            publisher.publish_qos1("t/x", &n.to_string(), n).await;
         }
         let (mut client, present) = Client::persistent(cluster.address(1), level, "roamer").await;
         assert!(present, "the session is the cluster's");
         for n in 1..=20 {
             take(&mut client, &n.to_string()).await;
         }
-        publish(&mut publisher, "t/x", "live", 21).await;
+        publisher.publish_qos1("t/x", "live", 21).await;
         take(&mut client, "live").await;
         let moves = cluster.nodes[1].admin.status().await.expect("it answers").session_moves;
         assert_eq!(moves.taken, 1);
@@ -60,13 +54,13 @@ async fn a_later_connection_at_another_node_takes_over_from_the_earlier_one() {
     assert!(present);
     first.disconnected(0x8E).await;
     let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
-    publish(&mut publisher, "t", "here", 1).await;
+    publisher.publish_qos1("t", "here", 1).await;
     take(&mut second, "here").await;
     // And back, with the connection at the other node still up.
     let (mut third, present) = Client::persistent(cluster.address(0), 5, "one").await;
     assert!(present);
     second.disconnected(0x8E).await;
-    publish(&mut publisher, "t", "there", 2).await;
+    publisher.publish_qos1("t", "there", 2).await;
     take(&mut third, "there").await;
 }
 
@@ -149,6 +143,19 @@ async fn acknowledge(client: &mut Client, message: Message) -> u16 {
     String::from_utf8(message.payload).expect("a number").parse().expect("a number")
 }
 
+/// Takes messages until there are as many as were sent.
+async fn take_up_to(client: &mut Client, seen: &mut Vec<u16>, sent: u16) {
+    while seen.len() < usize::from(sent) {
+        let message = client.message().await;
+        seen.push(acknowledge(client, message).await);
+    }
+}
+
+fn assert_each_once(mut seen: Vec<u16>, sent: u16) {
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=sent).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_session_that_goes_around_while_messages_come_loses_and_doubles_none() {
     let cluster = Cluster::start(3).await;
@@ -166,7 +173,7 @@ async fn a_session_that_goes_around_while_messages_come_loses_and_doubles_none()
         assert!(present, "round {round}");
         for publisher in &mut publishers {
             sent += 1;
-            publish(publisher, "t", &sent.to_string(), sent).await;
+            publisher.publish_qos1("t", &sent.to_string(), sent).await;
         }
         // Whatever has come by now; the rest follows it to the next node. Of the second PINGREQ the answer says that the
         // acknowledgements have been read.
@@ -182,13 +189,9 @@ async fn a_session_that_goes_around_while_messages_come_loses_and_doubles_none()
         }
     }
     let (mut client, _) = Client::persistent(cluster.address(0), 5, "roamer").await;
-    while seen.len() < usize::from(sent) {
-        let message = client.message().await;
-        seen.push(acknowledge(&mut client, message).await);
-    }
+    take_up_to(&mut client, &mut seen, sent).await;
     client.ping().await;
-    seen.sort_unstable();
-    assert_eq!(seen, (1..=sent).collect::<Vec<_>>());
+    assert_each_once(seen, sent);
 }
 
 #[tokio::test]
@@ -249,11 +252,11 @@ async fn sessions_of_a_shared_subscription_move_and_the_group_goes_on() {
     client.subscribe(&[("$share/g/t", 1)]).await;
     drop(client);
     let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
-    publish(&mut publisher, "t", "one", 1).await;
+    publisher.publish_qos1("t", "one", 1).await;
     let (mut client, present) = Client::persistent(cluster.address(1), 5, "member").await;
     assert!(present);
     take(&mut client, "one").await;
-    publish(&mut publisher, "t", "two", 2).await;
+    publisher.publish_qos1("t", "two", 2).await;
     take(&mut client, "two").await;
     client.ping().await;
 }
@@ -273,17 +276,13 @@ async fn a_member_of_a_shared_subscription_that_goes_around_while_messages_come_
         for _ in 0..5 {
             for publisher in &mut publishers {
                 sent += 1;
-                publish(publisher, "t", &sent.to_string(), sent).await;
+                publisher.publish_qos1("t", &sent.to_string(), sent).await;
             }
         }
-        while seen.len() < usize::from(sent) {
-            let message = client.message().await;
-            seen.push(acknowledge(&mut client, message).await);
-        }
+        take_up_to(&mut client, &mut seen, sent).await;
     }
     client.ping().await;
-    seen.sort_unstable();
-    assert_eq!(seen, (1..=sent).collect::<Vec<_>>());
+    assert_each_once(seen, sent);
 }
 
 #[tokio::test]
@@ -297,7 +296,7 @@ async fn a_client_id_that_lives_at_both_sides_of_a_partition_belongs_to_the_late
     cluster.join(0, 1).await;
     earlier.disconnected(0x8E).await;
     let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
-    publish(&mut publisher, "t", "once", 1).await;
+    publisher.publish_qos1("t", "once", 1).await;
     take(&mut later, "once").await;
     later.ping().await;
     let status = cluster.sees(0, 1, |_| true).await;

@@ -1,8 +1,9 @@
 //! Two brokers, `near` and `far`, and a proxy between them; `near` dials.
 
-use tombolo_broker_api::{Accept, Config, Dial, DialTls, Link, Route, Seconds};
+use tombolo_broker_api::{Accept, Config, Dial, DialTls, Link, Route};
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
+use tombolo_tests::links;
 use tombolo_tests::packet::{self, Publish};
 use tombolo_tests::proxy::Proxy;
 
@@ -48,16 +49,7 @@ pub fn accepting(name: &str, remote: &str, receive: &[&str]) -> Link {
 
 /// How `server` is dialled.
 pub fn dial(server: &str, tls: Option<DialTls>) -> Dial {
-    Dial {
-        servers: vec![server.to_owned()],
-        client_id_prefix: "from-near".into(),
-        username_file: Some("user".into()),
-        password_file: Some("password".into()),
-        tls,
-        keep_alive: Seconds(5),
-        max_inflight: 32,
-        retry_interval: Seconds(1),
-    }
+    links::dial(vec![server.to_owned()], tls)
 }
 
 /// A link with `remote` that dials `server` and accepts nobody.

@@ -245,6 +245,18 @@ impl Client {
         self.send(packet).await;
     }
 
+    /// Publishes at QoS 1 and expects PUBACK with Success.
+    #[track_caller]
+    pub fn publish_qos1(&mut self, topic: &str, payload: impl AsRef<[u8]>, id: u16) -> impl Future<Output = ()> + Send {
+        let at = Location::caller();
+        let publish = Publish::new(self.level, topic, payload).qos(1, id).bytes();
+        async move {
+            self.send(publish).await;
+            let got = self.packet().await;
+            assert!(got.0 == packet::puback(id), "{got:?} instead of PUBACK {id} (at {at})");
+        }
+    }
+
     /// Expects a message of QoS 0 without properties.
     #[track_caller]
     pub fn expect_message(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> impl Future<Output = ()> + Send {

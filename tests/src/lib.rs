@@ -8,6 +8,7 @@ pub mod child;
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod links;
 pub mod packet;
 pub mod placement;
 pub mod ports;

@@ -1,8 +1,9 @@
 //! Publishers held back by a link that is full: nothing that they sent is lost, whatever they do meanwhile.
 
-use tombolo_broker_api::{Accept, ByteSize, Dial, Link, Route, Seconds, WhenFull};
+use tombolo_broker_api::{Accept, ByteSize, Link, Route, WhenFull};
 use tombolo_tests::broker::{self, Broker, Files};
 use tombolo_tests::client::Client;
+use tombolo_tests::links::dial;
 use tombolo_tests::packet::{self, Connect, DISCONNECT, PINGREQ, PINGRESP, Publish, Will};
 use tombolo_tests::proxy::{Proxy, Weather};
 
@@ -31,16 +32,7 @@ async fn pair() -> (Broker, Broker, Proxy) {
     near.links = vec![link("to-far", "far")];
     near.links[0].spool.max_bytes = ByteSize(64 << 10);
     near.links[0].spool.when_full = WhenFull::Backpressure;
-    near.links[0].dial = Some(Dial {
-        servers: vec![format!("mqtt://{}", proxy.address)],
-        client_id_prefix: "from-near".into(),
-        username_file: Some("user".into()),
-        password_file: Some("password".into()),
-        tls: None,
-        keep_alive: Seconds(5),
-        max_inflight: 32,
-        retry_interval: Seconds(1),
-    });
+    near.links[0].dial = Some(dial(vec![format!("mqtt://{}", proxy.address)], None));
     near.links[0].accept = Accept::default();
     far.links = vec![link("to-near", "near")];
     let far = Broker::start(far, FILES).await;

@@ -4,11 +4,8 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 
-use std::net::SocketAddr;
-
 use super::Shard;
 use super::control::{Attach, Tuning};
-use super::guard::ConnectionGuard;
 use super::parked;
 use super::row::{Client, Connection, Custody, Role, Row, Will};
 use crate::auth::Identity;
@@ -24,22 +21,7 @@ use crate::store::Change;
 use crate::transport::Transport;
 
 /// A client's connection at the shard of its session.
-pub struct Arrival {
-    /// The byte stream.
-    pub transport: Transport,
-    /// Its CONNECT, accepted.
-    pub connect: Connect,
-    /// The client id was assigned by us.
-    pub assigned: bool,
-    /// Bytes that came behind CONNECT.
-    pub leftover: Vec<u8>,
-    /// Who it proved to be.
-    pub identity: Identity,
-    /// Its place at the listener.
-    pub guard: ConnectionGuard,
-    /// The other end.
-    pub peer: SocketAddr,
-}
+pub type Arrival = Attach<Transport>;
 
 // === impl Shard ===
 
@@ -47,14 +29,14 @@ impl Shard {
     /// Takes a connection whose CONNECT was accepted.
     pub(super) fn attach(&mut self, attach: Attach) {
         let Attach { stream, connect, assigned, leftover, identity, guard, peer } = attach;
-        let transport = match stream.attach() {
+        let stream = match stream.attach() {
             Ok(transport) => transport,
             Err(error) => {
                 tracing::warn!(client = connect.client_id, %peer, %error, "A connection was lost on its way to its shard.");
                 return;
             }
         };
-        let arrival = Arrival { transport, connect, assigned, leftover, identity, guard, peer };
+        let arrival = Arrival { stream, connect, assigned, leftover, identity, guard, peer };
         if self.shared.evacuation.is_active() {
             return self.turn_away(arrival);
         }
@@ -74,7 +56,7 @@ impl Shard {
             self.shared.board.events.refuse(Refused::MaxSessions);
             return parked::answer(arrival, Reason::QuotaExceeded);
         }
-        let Arrival { transport, connect, assigned, leftover, identity, guard, peer } = arrival;
+        let Arrival { stream: transport, connect, assigned, leftover, identity, guard, peer } = arrival;
         let now = self.core.now;
         let (slot, session_present) = match existing {
             Some(slot) => self.take_over(slot, &connect, &identity, stamp),

@@ -108,10 +108,10 @@ pub enum Control {
 /// Whether a user (`None`: an anonymous client) may stay connected. A link that we dialled has no user here.
 pub type Stays = dyn Fn(Option<&str>) -> bool + Send + Sync;
 
-/// A client's connection on its way to the shard of its session.
-pub struct Attach {
+/// A client's connection on its way to the shard of its session, and at it once its stream is a `Transport`.
+pub struct Attach<S = Stream> {
     /// The byte stream.
-    pub stream: Stream,
+    pub stream: S,
     /// Its CONNECT, accepted.
     pub connect: Connect,
     /// The client id was assigned by us and is told in CONNACK `[MQTT-3.2.2-16]`.

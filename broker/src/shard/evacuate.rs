@@ -248,7 +248,7 @@ impl Shard {
     pub(super) fn turn_away(&self, arrival: Arrival) {
         self.shared.board.events.refuse(Refused::Evacuating);
         let reference = &self.core.tuning.cluster.evacuation.server_reference;
-        let Arrival { transport, connect, guard, .. } = arrival;
+        let Arrival { stream: transport, connect, guard, .. } = arrival;
         let mut refusal = Connack::refusal(Reason::ServerUnavailable);
         if connect.version == Version::V5 && !reference.is_empty() {
             refusal = Connack::refusal(Reason::UseAnotherServer);

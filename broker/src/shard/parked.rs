@@ -67,7 +67,7 @@ impl Shard {
 
 /// Says why a connection is not let in, and closes it.
 pub(super) fn answer(arrival: Arrival, reason: Reason) {
-    let Arrival { transport, connect, guard, .. } = arrival;
+    let Arrival { stream: transport, connect, guard, .. } = arrival;
     let mut out = Vec::new();
     connack::encode(&mut out, connect.version, &Connack::refusal(reason));
     linger::answer_and_close(transport, out, guard);
