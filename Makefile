@@ -10,7 +10,7 @@ SCHEDULES ?= 2000
 # Names of tests over a real API server, or parts of them: `make e2e-api TESTS=story`.
 TESTS ?=
 
-.PHONY: help demo test e2e-api kube bench bench-api sim crds fmt lint check tools components
+.PHONY: help demo test e2e-api kube e2e node images bench bench-api sim crds fmt lint check tools components
 
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,16 @@ e2e-api: tools kube ## The operator and real brokers over a real API server; TES
 
 kube: ## Builds that API server once from Go modules, unless KUBEBUILDER_ASSETS names a folder that has one
 	tests/kube/build.sh
+
+e2e: tools node images ## Chart, images and brokers in containers on a real node of Kubernetes; needs root, and leaves the machine as it was
+	$(CARGO) build --locked -p tombolo-kube-tests
+	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} target/debug/kube-tests --node
+
+node: ## Builds that node's programs once from Go modules
+	tests/kube/build.sh node
+
+images: tools ## Operator, broker and command as OCI archives in target/images: static, reproducible; ARCH, REGISTRY, VERSION
+	images/build.sh
 
 bench-api: tools kube ## 1000 clusters and 1000 links on a real API server: time, writes, memory
 	$(CARGO) build --locked --release -p tombolo-operator -p tombolo-broker -p tombolo-kube-tests

@@ -1,5 +1,6 @@
 //! The binary `tombolo-broker`: one node, from one configuration file.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +14,11 @@ use tracing_subscriber::EnvFilter;
 const CANNOT_START: u8 = 2;
 /// Time that clients and links have at the end.
 const STOP_MAX: Duration = Duration::from_secs(20);
+
+// That of musl takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A node of a Tombolo broker cluster.
 #[derive(Parser)]
@@ -40,6 +46,8 @@ async fn main() -> ExitCode {
         EnvFilter::new("info")
     });
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whoever reads it in a file or by `kubectl logs` has no use for colours.
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     if args.log_json {
         log.json().init()
     } else {

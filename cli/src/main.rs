@@ -6,6 +6,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tombolo::{client, node, render, status, up};
 
+// That of musl takes one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Linked MQTT clusters: on this machine, from the manifests that Kubernetes takes.
 #[derive(Parser)]
 #[command(name = "tombolo", version, max_term_width = 120)]

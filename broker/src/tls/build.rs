@@ -58,7 +58,7 @@ pub fn server_config(files: &TlsFiles, client: ClientCertificate) -> Result<Arc<
 pub fn client_config(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &files.ca {
         Some((path, pem)) => roots(path, pem)?,
-        None => system_roots()?,
+        None => public_roots(rustls_native_certs::load_native_certs().certs),
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()
@@ -132,14 +132,14 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
+/// Those that the system trusts; where it names none, as in an image that holds one program, those of Mozilla's list.
+fn public_roots(system: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    store.add_parsable_certificates(system);
     if store.is_empty() {
-        let what = "this system has no certificate authorities; give caFile, or install ca-certificates";
-        return Err(wrong(Path::new(""), what.to_owned()));
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    Ok(store)
+    store
 }
 
 fn own_error(key_file: &Path, error: &RustlsError) -> TlsError {
@@ -165,4 +165,22 @@ fn pem_fault(error: &PemError) -> &'static str {
 
 fn wrong(file: &Path, what: String) -> TlsError {
     TlsError { file: file.to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::public_roots;
+
+    #[test]
+    fn where_the_system_names_no_authorities_those_of_mozilla_are_trusted() {
+        let store = public_roots(Vec::new());
+        assert_eq!(store.len(), webpki_roots::TLS_SERVER_ROOTS.len());
+        assert!(store.len() > 50, "{}", store.len());
+    }
+
+    #[test]
+    fn authorities_of_the_system_are_the_only_ones_where_there_are_some() {
+        let one = rcgen::generate_simple_self_signed(["authority.example".to_owned()]).expect("a certificate");
+        assert_eq!(public_roots(vec![one.cert.der().clone()]).len(), 1);
+    }
 }

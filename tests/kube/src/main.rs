@@ -1,20 +1,25 @@
 //! Tests of the operator over a real API server; `make e2e-api` builds what they need and runs them.
 //!
-//! `kube-tests [NAME…]` runs those whose names contain one of the words, `kube-tests --bench` many objects at once. What is
-//! missing is said, and nothing is skipped.
+//! `kube-tests [NAME…]` runs those whose names contain one of the words, `kube-tests --bench` many objects at once,
+//! `kube-tests --node` the end-to-end steps on a node with containers. What is missing is said, and nothing is skipped.
 
 mod bench;
 mod chart;
+mod e2e;
 mod faults;
 mod house;
 mod kubelet;
+mod node;
 mod plane;
 mod reconcile;
 mod rollout;
+mod sandbox;
 mod story;
+mod traffic;
 mod watchman;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -83,6 +88,20 @@ async fn run_all() -> ExitCode {
         }
     };
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nobody was faster");
+    match words.first().map(String::as_str) {
+        Some("--node") => {
+            if let Err(missing) = node::assets(&assets).and_then(|()| e2e::images()) {
+                eprintln!("{missing}");
+                return ExitCode::from(2);
+            }
+            return sandbox::run().await;
+        }
+        Some(sandbox::INSIDE) => {
+            let (folder, group) = (words.get(1).expect("a folder"), words.get(2).expect("a group"));
+            return e2e::run(&assets, Path::new(folder), group).await;
+        }
+        _ => {}
+    }
     let begun = Instant::now();
     let plane = Arc::new(Plane::start(&assets).await);
     println!("the API server is ready after {:.1} s", begun.elapsed().as_secs_f64());

@@ -21,6 +21,8 @@ const START_MAX: Duration = Duration::from_secs(120);
 /// The running control plane. Its processes end and its files go when it is dropped.
 pub struct Plane {
     folder: TempDir,
+    /// Where the API server listens.
+    address: String,
     port: u16,
     /// In the order in which they are stopped.
     processes: Vec<Child>,
@@ -54,12 +56,17 @@ pub fn assets() -> Result<PathBuf, String> {
 // === impl Plane ===
 
 impl Plane {
-    /// Starts all, and waits until the API server is ready.
+    /// Starts all for processes of this machine, and waits until the API server is ready.
     pub async fn start(assets: &Path) -> Self {
+        Self::start_at(assets, "127.0.0.1").await
+    }
+
+    /// Starts all at an address of this machine; pods can't reach a loopback address.
+    pub async fn start_at(assets: &Path, address: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("tombolo-kube-").tempdir().expect("a folder");
-        certificates(folder.path());
+        certificates(folder.path(), address);
         let [etcd, peer, port] = [ports::free(), ports::free(), ports::free()];
-        let mut plane = Self { folder, port, processes: Vec::new() };
+        let mut plane = Self { folder, address: address.to_owned(), port, processes: Vec::new() };
         let (client, peer) = (format!("http://127.0.0.1:{etcd}"), format!("http://127.0.0.1:{peer}"));
         plane.run(assets, "etcd", |command, folder| {
             command.arg("--data-dir").arg(folder.join("etcd")).args(["--unsafe-no-fsync", "--log-level", "error"]);
@@ -72,20 +79,22 @@ impl Plane {
             command.args([
                 format!("--etcd-servers={client}"),
                 format!("--secure-port={port}"),
-                "--bind-address=127.0.0.1".to_owned(),
+                format!("--bind-address={address}"),
                 "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
                 format!("--tls-cert-file={}", file("apiserver.crt")),
                 format!("--tls-private-key-file={}", file("apiserver.key")),
                 format!("--client-ca-file={}", file("ca.crt")),
-                "--authorization-mode=RBAC".to_owned(),
+                "--authorization-mode=Node,RBAC".to_owned(),
+                format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+                format!("--kubelet-client-key={}", file("kubelet-client.key")),
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
                 format!("--service-account-key-file={}", file("accounts.pub")),
                 format!("--service-account-signing-key-file={}", file("accounts.key")),
             ]);
         });
         plane.ready().await;
-        let kubeconfig = plane.kubeconfig(&plane.identity("kcm"));
-        plane.write("kcm.kubeconfig", &kubeconfig);
+        plane.kubeconfig_of("kcm");
         plane.run(assets, "kube-controller-manager", |command, folder| {
             let file = |name: &str| folder.join(name).display().to_string();
             command.args([
@@ -119,6 +128,11 @@ impl Plane {
         self.kubeconfig(&json!({"token": token}))
     }
 
+    /// Writes the kubeconfig of one of the identities that have a certificate.
+    pub fn kubeconfig_of(&self, name: &str) -> PathBuf {
+        self.write(&format!("{name}.kubeconfig"), &self.kubeconfig(&self.identity(name)))
+    }
+
     fn identity(&self, name: &str) -> serde_json::Value {
         let file = |end: &str| self.folder().join(format!("{name}.{end}"));
         json!({"client-certificate": file("crt"), "client-key": file("key")})
@@ -126,7 +140,7 @@ impl Plane {
 
     fn kubeconfig(&self, user: &serde_json::Value) -> String {
         let cluster = json!({
-            "server": format!("https://127.0.0.1:{}", self.port),
+            "server": format!("https://{}:{}", self.address, self.port),
             "certificate-authority": self.folder().join("ca.crt"),
         });
         let config = json!({
@@ -144,7 +158,8 @@ impl Plane {
         path
     }
 
-    fn run(&mut self, assets: &Path, program: &str, arguments: impl FnOnce(&mut Command, &Path)) {
+    /// Starts one more program of the assets; it ends before those that were started earlier.
+    pub fn run(&mut self, assets: &Path, program: &str, arguments: impl FnOnce(&mut Command, &Path)) {
         let mut command = Command::new(assets.join(program));
         arguments(&mut command, self.folder.path());
         let log = self.folder().join(format!("{program}.log"));
@@ -175,7 +190,7 @@ pub async fn client(kubeconfig: &str) -> Client {
     Client::try_from(config).expect("a client")
 }
 
-fn certificates(folder: &Path) {
+fn certificates(folder: &Path, address: &str) {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "tests");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -189,9 +204,14 @@ fn certificates(folder: &Path) {
         ("apiserver", "kube-apiserver", None),
         ("admin", "admin", Some("system:masters")),
         ("kcm", "system:kube-controller-manager", None),
+        ("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
+        ("node", "system:node:node", Some("system:nodes")),
+        ("scheduler", "system:kube-scheduler", None),
+        ("proxy", "system:kube-proxy", None),
     ];
     for (name, common_name, group) in identities {
-        let hosts = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned).to_vec();
+        // The last is the first address of the Services, which the API server takes for itself.
+        let hosts = ["localhost", "kubernetes.default.svc", address, "10.96.0.1"].map(str::to_owned).to_vec();
         let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name.push(DnType::CommonName, common_name);
         if let Some(group) = group {

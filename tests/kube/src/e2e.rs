@@ -1,0 +1,362 @@
+//! End to end on a real node: the chart by helm, the images of `make images`, the example, clients of others, and an end
+//! that leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tombolo_tests::client::Client as Raw;
+use tombolo_tests::packet::Connect;
+use tombolo_tests::rumqtt::Client;
+
+use crate::house::{eventually, root};
+use crate::node::Node;
+use crate::sandbox;
+use crate::traffic::Traffic;
+
+const SYSTEM: &str = "tombolo-system";
+const NAMESPACE: &str = "mqtt";
+const REGISTRY: &str = "ghcr.io/tombolo-mqtt";
+const CLUSTERS: [&str; 2] = ["deployment-local", "deployment-cloud"];
+
+/// Who runs the steps.
+struct EndToEnd {
+    node: Arc<Node>,
+    helm: PathBuf,
+    folder: PathBuf,
+}
+
+/// Archives of the images, by name.
+///
+/// # Errors
+/// What is missing, and how to build it.
+pub fn images() -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let archive = |name: &'static str| {
+        let path = root().join(format!("target/images/{name}-{arch}.tar"));
+        if path.is_file() { Ok((name, path)) } else { Err(format!("{} is missing: run `make images`", path.display())) }
+    };
+    ["operator", "broker", "cli"].into_iter().map(archive).collect()
+}
+
+macro_rules! steps {
+    ($($name:ident)+) => {
+        /// All steps, one after another; each stands on those before it.
+        async fn steps(run: &EndToEnd) {
+            $(
+                let begun = Instant::now();
+                run.$name().await;
+                println!("step {} … ok ({:.1} s)", stringify!($name), begun.elapsed().as_secs_f64());
+            )+
+        }
+    };
+}
+
+steps! {
+    the_chart_installs_an_operator_in_a_restricted_namespace
+    the_example_is_ready_and_nothing_of_it_differs_afterwards
+    clients_at_both_services_hear_a_message_of_either_side_once
+    a_deleted_pod_comes_back_and_the_cluster_with_it
+    a_rolling_update_under_load_loses_nothing_that_was_acknowledged
+    a_rotated_password_reaches_the_brokers_without_a_restart
+    a_link_that_is_disabled_and_enabled_again_forwards
+    a_volume_outlives_its_cluster
+    what_is_uninstalled_leaves_nothing_but_what_retention_keeps
+}
+
+/// Runs all of it inside the sandbox.
+pub async fn run(assets: &Path, folder: &Path, group: &str) -> ExitCode {
+    let begun = Instant::now();
+    sandbox::furnish(folder, crate::node::ADDRESS);
+    let node = Arc::new(Node::start(assets, &folder.join("node"), group).await);
+    for (name, archive) in images().expect("looked at before") {
+        node.import(&format!("{REGISTRY}/{name}"), &archive);
+    }
+    println!("the node is ready after {:.1} s", begun.elapsed().as_secs_f64());
+    let built = assets.join("helm");
+    let helm = if built.is_file() { built } else { PathBuf::from("helm") };
+    let run = EndToEnd { node, helm, folder: folder.to_owned() };
+    let outcome = {
+        let run = std::rc::Rc::new(run);
+        let steps = std::rc::Rc::clone(&run);
+        let outcome = tokio::task::spawn_local(async move { steps_of(&steps).await }).await;
+        if outcome.is_err() {
+            run.tell();
+        }
+        outcome
+    };
+    println!("{} after {:.0} s", if outcome.is_ok() { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn steps_of(run: &EndToEnd) {
+    steps(run).await;
+}
+
+// === impl EndToEnd ===
+
+impl EndToEnd {
+    async fn the_chart_installs_an_operator_in_a_restricted_namespace(&self) {
+        for namespace in [SYSTEM, NAMESPACE] {
+            self.kubectl(&format!("create namespace {namespace}")).await;
+            self.kubectl(&format!("label namespace {namespace} pod-security.kubernetes.io/enforce=restricted")).await;
+        }
+        self.helm(&format!("install tombolo charts/tombolo --namespace {SYSTEM} --wait --timeout 3m")).await;
+        self.kubectl(&format!("-n {SYSTEM} rollout status deployment/tombolo --timeout=60s")).await;
+    }
+
+    async fn the_example_is_ready_and_nothing_of_it_differs_afterwards(&self) {
+        self.kubectl(&format!("-n {NAMESPACE} apply -f examples/kubernetes")).await;
+        self.all_ready().await;
+        // It fails if anything differs.
+        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/kubernetes")).await;
+    }
+
+    async fn clients_at_both_services_hear_a_message_of_either_side_once(&self) {
+        let mut listeners = Vec::new();
+        for (place, cluster) in CLUSTERS.iter().enumerate() {
+            for number in 0..3 {
+                let level = if number == 0 { 4 } else { 5 };
+                let id = format!("listener-{place}-{number}");
+                let mut listener = Client::connect(self.service(cluster).await, level, &id, ("demo", "demo")).await;
+                listener.subscribe("from-cluster", 1).await;
+                listeners.push(listener);
+            }
+        }
+        self.interest_is_level().await;
+        for cluster in CLUSTERS {
+            let mut publisher = Client::connect(self.service(cluster).await, 5, "publisher", ("demo", "demo")).await;
+            let wanted: Vec<_> = (0..10).map(|number| format!("{cluster} {number}")).collect();
+            for payload in &wanted {
+                publisher.publish("from-cluster", 1, payload).await;
+            }
+            publisher.publish("from-cluster", 1, "end").await;
+            for listener in &mut listeners {
+                let seen: Vec<_> = listener.messages_until("end").await.into_iter().map(|seen| seen.payload).collect();
+                assert_eq!(seen, wanted);
+            }
+        }
+    }
+
+    async fn a_deleted_pod_comes_back_and_the_cluster_with_it(&self) {
+        let uid = "-o jsonpath={.metadata.uid}";
+        let before = self.kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}")).await;
+        self.kubectl(&format!("-n {NAMESPACE} delete pod deployment-local-1 --wait=false")).await;
+        eventually("the pod is another one", async || {
+            self.try_kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}"))
+                .await
+                .is_ok_and(|now| now != before)
+        })
+        .await;
+        self.all_ready().await;
+    }
+
+    async fn a_rolling_update_under_load_loses_nothing_that_was_acknowledged(&self) {
+        let traffic = Traffic::start(self.service("deployment-local").await, 3, 3).await;
+        let before = self.pods("deployment-local").await;
+        let change = json!({"spec": {"podOverrides": {"metadata": {"annotations": {"example.com/rolled": "once"}}},
+                                     "update": {"minReadySeconds": 1, "evacuation": {"takeoverWaitSeconds": 5}}}});
+        self.patch("brokercluster", "deployment-local", &change).await;
+        eventually("every pod is another one", async || {
+            let now = self.pods("deployment-local").await;
+            now.len() == before.len() && now.is_disjoint(&before)
+        })
+        .await;
+        self.all_ready().await;
+        let count = traffic.end().await;
+        println!(
+            "  {} acknowledged, {} lost connections, {} came more than once",
+            count.acknowledged, count.lost_connections, count.repeated
+        );
+        assert!(count.acknowledged > 100, "{}", count.acknowledged);
+        assert!(
+            count.lost_connections >= 3,
+            "every client was at a node that was replaced: {}",
+            count.lost_connections
+        );
+        assert!(count.missing.is_empty(), "{} never came: {:?}", count.missing.len(), count.missing);
+    }
+
+    async fn a_rotated_password_reaches_the_brokers_without_a_restart(&self) {
+        let before = self.pods("deployment-local").await;
+        let at = self.service("deployment-local").await;
+        self.patch("secret", "mqtt-users", &json!({"stringData": {"demo": "another"}})).await;
+        eventually("every node takes the new password", async || {
+            // A Service chooses a node for each connection.
+            let mut all = true;
+            for _ in 0..12 {
+                all &= login(at, "another").await == 0;
+            }
+            all
+        })
+        .await;
+        for _ in 0..12 {
+            assert_eq!(login(at, "demo").await, 0x86, "Bad User Name or Password");
+        }
+        assert_eq!(self.pods("deployment-local").await, before);
+        self.patch("secret", "mqtt-users", &json!({"stringData": {"demo": "demo"}})).await;
+        self.all_ready().await;
+        eventually("the old password is back", async || login(at, "demo").await == 0).await;
+    }
+
+    async fn a_link_that_is_disabled_and_enabled_again_forwards(&self) {
+        self.patch("clusterlink", "to-cloud", &json!({"spec": {"enabled": false}})).await;
+        let wait =
+            |condition: &str| format!("-n {NAMESPACE} wait --for={condition} clusterlink/to-cloud --timeout=90s");
+        self.kubectl(&wait("jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}=Disabled")).await;
+        self.patch("clusterlink", "to-cloud", &json!({"spec": {"enabled": true}})).await;
+        self.all_ready().await;
+        self.clients_at_both_services_hear_a_message_of_either_side_once().await;
+    }
+
+    async fn a_volume_outlives_its_cluster(&self) {
+        let volume = self.folder.join("volume");
+        std::fs::create_dir_all(&volume).expect("a folder");
+        let manifests = [
+            json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local"},
+                   "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}),
+            json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "local-0"},
+                   "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "local",
+                            "persistentVolumeReclaimPolicy": "Retain", "local": {"path": volume},
+                            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                                {"key": "kubernetes.io/hostname", "operator": "Exists"}]}]}}}}),
+            json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "kept"},
+                   "spec": {"storage": {"size": "1Gi", "storageClassName": "local"},
+                            "authentication": {"anonymous": "Allowed"}}}),
+        ];
+        for manifest in manifests {
+            self.apply(&manifest).await;
+        }
+        self.all_ready().await;
+        self.kubectl(&format!("-n {NAMESPACE} delete brokercluster kept --wait")).await;
+        eventually("its pod is gone", async || self.pods("kept").await.is_empty()).await;
+        let claims = self.kubectl(&format!("-n {NAMESPACE} get pvc -o name")).await;
+        assert_eq!(claims.trim(), "persistentvolumeclaim/data-kept-0");
+    }
+
+    async fn what_is_uninstalled_leaves_nothing_but_what_retention_keeps(&self) {
+        self.kubectl(&format!("-n {NAMESPACE} delete -f examples/kubernetes --wait")).await;
+        self.helm(&format!("uninstall tombolo --namespace {SYSTEM} --wait")).await;
+        let kinds = "all,secret,configmap,serviceaccount,pvc,networkpolicy,poddisruptionbudget,role,rolebinding,lease";
+        let standard = BTreeSet::from(["configmap/kube-root-ca.crt", "serviceaccount/default"]);
+        for (namespace, kept) in [(NAMESPACE, "persistentvolumeclaim/data-kept-0"), (SYSTEM, LEASE)] {
+            let mut left = Vec::new();
+            eventually("all is gone", async || {
+                let names = self.kubectl(&format!("-n {namespace} get {kinds} -o name")).await;
+                left = names.lines().filter(|name| !standard.contains(name)).map(str::to_owned).collect();
+                left == [kept]
+            })
+            .await;
+        }
+        let cluster_wide =
+            "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,crd";
+        let names = self.kubectl(&format!("get {cluster_wide} -l app.kubernetes.io/instance=tombolo -o name")).await;
+        let crds = "customresourcedefinition.apiextensions.k8s.io/";
+        assert!(names.lines().all(|name| name.starts_with(crds)), "{names}");
+        // The last two commands of the documented uninstall.
+        self.kubectl("delete crd brokerclusters.tombolo.dev clusterlinks.tombolo.dev").await;
+        self.kubectl(&format!("delete namespace {NAMESPACE} {SYSTEM} --wait")).await;
+    }
+
+    /// Every cluster and link is ready, for its newest spec.
+    async fn all_ready(&self) {
+        self.kubectl(&format!(
+            "-n {NAMESPACE} wait --for=condition=Ready brokercluster,clusterlink --all --timeout=150s"
+        ))
+        .await;
+    }
+
+    /// A link is ready when both sides know what is wanted; made anew, it is so for all that was subscribed before.
+    async fn interest_is_level(&self) {
+        for enabled in [false, true] {
+            self.patch("clusterlink", "to-local", &json!({"spec": {"enabled": enabled}})).await;
+            let status = if enabled { "True" } else { "False" };
+            for link in ["to-local", "to-cloud"] {
+                self.kubectl(&format!(
+                    "-n {NAMESPACE} wait --for=condition=Ready={status} clusterlink/{link} --timeout=90s"
+                ))
+                .await;
+            }
+        }
+    }
+
+    /// Where clients of a cluster connect.
+    async fn service(&self, cluster: &str) -> SocketAddr {
+        let ip = self.kubectl(&format!("-n {NAMESPACE} get service {cluster} -o jsonpath={{.spec.clusterIP}}")).await;
+        (ip.parse::<std::net::IpAddr>().expect("an address"), 1883).into()
+    }
+
+    /// Uids of the pods of a cluster that are not ending.
+    async fn pods(&self, cluster: &str) -> BTreeSet<String> {
+        let pods = format!("-n {NAMESPACE} get pods -l app.kubernetes.io/instance={cluster} -o json");
+        let pods: Value = serde_json::from_str(&self.kubectl(&pods).await).expect("JSON");
+        let uid = |pod: &Value| pod["metadata"]["uid"].as_str().map(str::to_owned);
+        pods["items"].as_array().into_iter().flatten().filter_map(uid).collect()
+    }
+
+    async fn patch(&self, kind: &str, name: &str, change: &Value) {
+        let arguments = ["-n", NAMESPACE, "patch", kind, name, "--type", "merge", "-p", &change.to_string()];
+        self.call("kubectl", &arguments).await.unwrap_or_else(|said| panic!("kubectl patch {kind} {name}: {said}"));
+    }
+
+    async fn apply(&self, manifest: &Value) {
+        let file = self.folder.join("manifest.json");
+        std::fs::write(&file, manifest.to_string()).expect("written");
+        self.kubectl(&format!("-n {NAMESPACE} apply -f {}", file.display())).await;
+    }
+
+    async fn kubectl(&self, arguments: &str) -> String {
+        self.try_kubectl(arguments).await.unwrap_or_else(|said| panic!("kubectl {arguments}: {said}"))
+    }
+
+    async fn try_kubectl(&self, arguments: &str) -> Result<String, String> {
+        self.call("kubectl", &arguments.split(' ').collect::<Vec<_>>()).await
+    }
+
+    async fn helm(&self, arguments: &str) -> String {
+        let program = self.helm.display().to_string();
+        let said = self.call(&program, &arguments.split(' ').collect::<Vec<_>>()).await;
+        said.unwrap_or_else(|said| panic!("helm {arguments}: {said}"))
+    }
+
+    /// In a thread of its own: clients of the test go on meanwhile.
+    async fn call(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
+        let (node, program) = (Arc::clone(&self.node), program.to_owned());
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let work = move || node.tool(&program, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(work).await.expect("it does not panic")
+    }
+
+    /// What a person would look at after a failure.
+    fn tell(&self) {
+        let looks = [
+            "get brokerclusters,clusterlinks,pods,services,pvc -A -o wide".to_owned(),
+            "get events -A --sort-by=.lastTimestamp".to_owned(),
+            format!("-n {SYSTEM} logs -l app.kubernetes.io/name=tombolo --tail=40"),
+            format!("-n {NAMESPACE} logs -l app.kubernetes.io/name=tombolo-broker --tail=20 --prefix"),
+            format!("-n {NAMESPACE} describe brokerclusters,clusterlinks"),
+        ];
+        for look in looks {
+            let said = self.node.kubectl(&look.split(' ').collect::<Vec<_>>());
+            println!("--- kubectl {look}\n{}", said.unwrap_or_else(|said| said));
+        }
+        for program in ["kubelet", "containerd", "coredns", "kube-proxy"] {
+            println!("--- {program}\n{}", self.node.log(program));
+        }
+    }
+}
+
+/// The lease of the operators, which Kubernetes has no owner for.
+const LEASE: &str = "lease.coordination.k8s.io/tombolo";
+
+/// The reason code of a CONNACK.
+async fn login(at: SocketAddr, password: &str) -> u8 {
+    let connect = Connect::new(5, "").login("demo", password);
+    let mut client = Raw::open(at, 5).await;
+    client.send(connect.bytes()).await;
+    client.packet().await.connack().reason
+}
