@@ -16,7 +16,7 @@ use tombolo_tests::rumqtt::Client;
 use crate::house::{eventually, root};
 use crate::node::Node;
 use crate::sandbox;
-use crate::traffic::Traffic;
+use crate::traffic::{Count, Traffic, Way};
 
 const SYSTEM: &str = "tombolo-system";
 const NAMESPACE: &str = "mqtt";
@@ -60,8 +60,10 @@ steps! {
     the_chart_installs_an_operator_in_a_restricted_namespace
     the_example_is_ready_and_nothing_of_it_differs_afterwards
     clients_at_both_services_hear_a_message_of_either_side_once
-    a_deleted_pod_comes_back_and_the_cluster_with_it
+    a_pod_that_is_deleted_under_load_takes_nothing_with_it
     a_rolling_update_under_load_loses_nothing_that_was_acknowledged
+    fewer_nodes_and_more_again_under_load_lose_nothing_that_was_acknowledged
+    an_operator_that_is_replaced_replaces_no_broker
     a_rotated_password_reaches_the_brokers_without_a_restart
     a_link_that_is_disabled_and_enabled_again_forwards
     a_volume_outlives_its_cluster
@@ -142,21 +144,22 @@ impl EndToEnd {
         }
     }
 
-    async fn a_deleted_pod_comes_back_and_the_cluster_with_it(&self) {
+    async fn a_pod_that_is_deleted_under_load_takes_nothing_with_it(&self) {
+        let traffic = self.traffic("deleted").await;
         let uid = "-o jsonpath={.metadata.uid}";
         let before = self.kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}")).await;
         self.kubectl(&format!("-n {NAMESPACE} delete pod deployment-local-1 --wait=false")).await;
         eventually("the pod is another one", async || {
-            self.try_kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}"))
-                .await
-                .is_ok_and(|now| now != before)
+            let now = self.try_kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}")).await;
+            now.is_ok_and(|now| now != before)
         })
         .await;
         self.all_ready().await;
+        nothing_is_missing(traffic).await;
     }
 
     async fn a_rolling_update_under_load_loses_nothing_that_was_acknowledged(&self) {
-        let traffic = Traffic::start(self.service("deployment-local").await, 3, 3).await;
+        let traffic = self.traffic("rolled").await;
         let before = self.pods("deployment-local").await;
         let change = json!({"spec": {"podOverrides": {"metadata": {"annotations": {"example.com/rolled": "once"}}},
                                      "update": {"minReadySeconds": 1, "evacuation": {"takeoverWaitSeconds": 5}}}});
@@ -167,18 +170,43 @@ impl EndToEnd {
         })
         .await;
         self.all_ready().await;
-        let count = traffic.end().await;
-        println!(
-            "  {} acknowledged, {} lost connections, {} came more than once",
-            count.acknowledged, count.lost_connections, count.repeated
-        );
-        assert!(count.acknowledged > 100, "{}", count.acknowledged);
-        assert!(
-            count.lost_connections >= 3,
-            "every client was at a node that was replaced: {}",
-            count.lost_connections
-        );
-        assert!(count.missing.is_empty(), "{} never came: {:?}", count.missing.len(), count.missing);
+        for count in nothing_is_missing(traffic).await {
+            assert!(count.lost_connections >= 3, "every publisher was at a node that was replaced: {count:?}");
+        }
+    }
+
+    async fn fewer_nodes_and_more_again_under_load_lose_nothing_that_was_acknowledged(&self) {
+        let traffic = self.traffic("scaled").await;
+        for nodes in [2, 3] {
+            self.kubectl(&format!("-n {NAMESPACE} scale brokercluster deployment-local --replicas={nodes}")).await;
+            eventually("as many pods as are wanted", async || self.pods("deployment-local").await.len() == nodes).await;
+            self.all_ready().await;
+        }
+        nothing_is_missing(traffic).await;
+        // As the example has it: kubectl applies what is in Git.
+        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/kubernetes/secrets.yaml")).await;
+    }
+
+    async fn an_operator_that_is_replaced_replaces_no_broker(&self) {
+        let before = self.pods("deployment-local").await;
+        let lease = format!("-n {SYSTEM} get lease tombolo -o jsonpath={{.spec.holderIdentity}}");
+        let holder = self.kubectl(&lease).await;
+        self.helm(&format!(
+            "upgrade tombolo charts/tombolo --namespace {SYSTEM} --wait --timeout 3m --set log.filter=debug"
+        ))
+        .await;
+        eventually("another operator works", async || {
+            let now = self.kubectl(&lease).await;
+            !now.is_empty() && now != holder
+        })
+        .await;
+        // What is asked for now is done by it.
+        self.patch("clusterlink", "to-cloud", &json!({"spec": {"enabled": false}})).await;
+        self.kubectl(&format!("-n {NAMESPACE} wait --for=condition=Ready=False clusterlink/to-cloud --timeout=60s"))
+            .await;
+        self.patch("clusterlink", "to-cloud", &json!({"spec": {"enabled": true}})).await;
+        self.all_ready().await;
+        assert_eq!(self.pods("deployment-local").await, before);
     }
 
     async fn a_rotated_password_reaches_the_brokers_without_a_restart(&self) {
@@ -260,6 +288,23 @@ impl EndToEnd {
         // The last two commands of the documented uninstall.
         self.kubectl("delete crd brokerclusters.tombolo.dev clusterlinks.tombolo.dev").await;
         self.kubectl(&format!("delete namespace {NAMESPACE} {SYSTEM} --wait")).await;
+    }
+
+    /// Within a cluster, and over the link out of it.
+    async fn traffic(&self, name: &'static str) -> Vec<Traffic> {
+        let (local, cloud) = (self.service("deployment-local").await, self.service("deployment-cloud").await);
+        let ways = [
+            Way { name, from: local, to: local, topic: "within" },
+            // What the example's links carry.
+            Way { name, from: local, to: cloud, topic: "from-cluster" },
+        ];
+        let mut all = Vec::new();
+        for way in ways {
+            all.push(Traffic::start(way).await);
+        }
+        self.interest_is_level().await;
+        all.iter_mut().for_each(Traffic::publish);
+        all
     }
 
     /// Every cluster and link is ready, for its newest spec.
@@ -352,6 +397,30 @@ impl EndToEnd {
 
 /// The lease of the operators, which Kubernetes has no owner for.
 const LEASE: &str = "lease.coordination.k8s.io/tombolo";
+
+/// What was acknowledged came, in the end.
+async fn nothing_is_missing(traffic: Vec<Traffic>) -> Vec<Count> {
+    let mut counts = Vec::new();
+    for traffic in traffic {
+        let (topic, count) = (traffic.topic(), traffic.end().await);
+        println!(
+            "  {topic}: {} acknowledged, {} lost connections, {} came more than once",
+            count.acknowledged, count.lost_connections, count.repeated
+        );
+        counts.push(count);
+    }
+    for count in &counts {
+        assert!(count.acknowledged > 100, "{count:?}");
+        assert!(
+            count.missing.is_empty(),
+            "{} of {} never came: {:?}",
+            count.missing.len(),
+            count.acknowledged,
+            count.missing
+        );
+    }
+    counts
+}
 
 /// The reason code of a CONNACK.
 async fn login(at: SocketAddr, password: &str) -> u8 {

@@ -9,20 +9,36 @@ use std::time::{Duration, Instant};
 
 use rumqttc::{AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Packet, QoS};
 
-const TOPIC: &str = "traffic/count";
+/// Publishers, and listeners.
+const CLIENTS: usize = 3;
 /// Between two messages of one publisher.
 const PACE: Duration = Duration::from_millis(10);
 /// Before a client that lost its connection comes back.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Traffic through one address; each client has a thread, so that it goes on whatever the test waits for.
+/// Where messages go in, where they come out, and about what.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// Begins the client ids, so that sessions of other traffic are others.
+    pub name: &'static str,
+    /// Publishers connect here.
+    pub from: SocketAddr,
+    /// Listeners connect here.
+    pub to: SocketAddr,
+    /// The topic.
+    pub topic: &'static str,
+}
+
+/// Traffic of three publishers and three listeners; each has a thread, so that it goes on whatever the test waits for.
 pub struct Traffic {
+    way: Way,
     publishers: Vec<JoinHandle<usize>>,
     listeners: Vec<JoinHandle<()>>,
     state: Arc<State>,
 }
 
 /// What it came to.
+#[derive(Debug)]
 pub struct Count {
     /// Messages that the brokers acknowledged to their publishers.
     pub acknowledged: usize,
@@ -47,20 +63,31 @@ struct State {
 // === impl Traffic ===
 
 impl Traffic {
-    /// Begins, and waits until every listener is subscribed.
-    pub async fn start(address: SocketAddr, publishers: usize, listeners: usize) -> Self {
-        let state = Arc::new(State { heard: Mutex::new(vec![BTreeMap::new(); listeners]), ..State::default() });
-        let listening = (0..listeners).map(|number| {
+    /// Waits until every listener is subscribed.
+    pub async fn start(way: Way) -> Self {
+        let state = Arc::new(State { heard: Mutex::new(vec![BTreeMap::new(); CLIENTS]), ..State::default() });
+        let listening = (0..CLIENTS).map(|number| {
             let state = Arc::clone(&state);
-            std::thread::spawn(move || alone(listen(address, number, &state)))
+            std::thread::spawn(move || alone(listen(way, number, &state)))
         });
-        let listening: Vec<_> = listening.collect();
-        crate::house::eventually("listeners are subscribed", async || state.subscribed.load(SeqCst) >= listeners).await;
-        let publishing = (0..publishers).map(|number| {
-            let state = Arc::clone(&state);
-            std::thread::spawn(move || alone(publish(address, number, &state)))
+        let listeners = listening.collect();
+        crate::house::eventually("listeners are subscribed", async || state.subscribed.load(SeqCst) >= CLIENTS).await;
+        Self { way, publishers: Vec::new(), listeners, state }
+    }
+
+    /// What it is about.
+    pub fn topic(&self) -> &'static str {
+        self.way.topic
+    }
+
+    /// Begins to publish.
+    pub fn publish(&mut self) {
+        let way = self.way;
+        let publishing = (0..CLIENTS).map(|number| {
+            let state = Arc::clone(&self.state);
+            std::thread::spawn(move || alone(publish(way, number, &state)))
         });
-        Self { publishers: publishing.collect(), listeners: listening, state }
+        self.publishers = publishing.collect();
     }
 
     /// Ends it, and gives what is under way the time that it needs.
@@ -122,12 +149,12 @@ fn client(address: SocketAddr, id: &str) -> (AsyncClient, EventLoop) {
 }
 
 /// One message at a time, so that what is acknowledged is known; returns how many were.
-async fn publish(address: SocketAddr, number: usize, state: &State) -> usize {
-    let (client, mut events) = client(address, &format!("traffic-publisher-{number}"));
+async fn publish(way: Way, number: usize, state: &State) -> usize {
+    let (client, mut events) = client(way.from, &format!("{}-{}-publisher-{number}", way.name, way.topic));
     let mut acknowledged = 0;
     while !state.stopping.load(SeqCst) {
         let payload = format!("{number} {acknowledged}");
-        client.publish(TOPIC, QoS::AtLeastOnce, false, payload).await.expect("the event loop lives");
+        client.publish(way.topic, QoS::AtLeastOnce, false, payload).await.expect("the event loop lives");
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::PubAck(_))) => break,
@@ -143,14 +170,14 @@ async fn publish(address: SocketAddr, number: usize, state: &State) -> usize {
 }
 
 /// A session that outlives its connections.
-async fn listen(address: SocketAddr, number: usize, state: &State) {
-    let (client, mut events) = client(address, &format!("traffic-listener-{number}"));
+async fn listen(way: Way, number: usize, state: &State) {
+    let (client, mut events) = client(way.to, &format!("{}-{}-listener-{number}", way.name, way.topic));
     while !state.ended.load(SeqCst) {
         let event = tokio::time::timeout(PAUSE, events.poll()).await;
         match event {
             Ok(Ok(Event::Incoming(Packet::ConnAck(ack)))) => {
                 if ack.code == ConnectReturnCode::Success && !ack.session_present {
-                    client.subscribe(TOPIC, QoS::AtLeastOnce).await.expect("the event loop lives");
+                    client.subscribe(way.topic, QoS::AtLeastOnce).await.expect("the event loop lives");
                 }
             }
             Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => {
