@@ -10,7 +10,7 @@ SCHEDULES ?= 2000
 # Names of tests over a real API server, or parts of them: `make e2e-api TESTS=story`.
 TESTS ?=
 
-.PHONY: help demo test e2e-api kube e2e node images bench bench-api sim crds fmt lint check tools components
+.PHONY: help demo test e2e-api kube e2e packages node images bench bench-api sim crds fmt lint check tools components
 
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,9 +33,12 @@ e2e-api: tools kube ## The operator and real brokers over a real API server; TES
 kube: ## Builds that API server once from Go modules, unless KUBEBUILDER_ASSETS names a folder that has one
 	tests/kube/build.sh
 
-e2e: tools node images ## Chart, images and brokers in containers on a real node of Kubernetes; needs root, and leaves the machine as it was
+e2e: tools packages node images ## Chart, images and brokers in containers on a real node of Kubernetes; needs root, and leaves the machine as it was
 	$(CARGO) build --locked -p tombolo-kube-tests
 	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} target/debug/kube-tests --node
+
+packages: ## Installs what a node and images need from Debian's or Ubuntu's packages, as root
+	tests/kube/packages.sh
 
 node: ## Builds that node's programs once from Go modules
 	tests/kube/build.sh node
