@@ -5,3 +5,4 @@ mod flow;
 mod pair;
 mod refusals;
 mod rules;
+mod versions;
