@@ -1,6 +1,7 @@
 //! The bench of the house: each scenario against a bare relay and against the broker, one after the other.
 
 mod interest;
+mod linked;
 mod measure;
 mod nodes;
 mod scenarios;

@@ -27,8 +27,9 @@ pub fn certificates(names: &[String]) -> Result<[(&'static str, String); 3]> {
 pub fn join(config: &mut Value, name: &str, bind: SocketAddr, nodes: &[(String, SocketAddr)]) {
     let nodes: Vec<Value> = nodes.iter().map(|(name, at)| json!({"name": name, "address": at.to_string()})).collect();
     config["nodeName"] = json!(name);
+    let id = format!("id-of-bench-{}", config["clusterName"].as_str().unwrap_or_default());
     config["cluster"] = json!({
-        "id": "bench-bench-bench",
+        "id": id,
         "bind": bind,
         "certificateFile": "tls.crt",
         "keyFile": "tls.key",

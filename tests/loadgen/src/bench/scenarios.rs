@@ -127,6 +127,10 @@ impl Load {
         self.against("", Kind::LinkedBrokers, Kind::LinkedRelays, Some(target), Some(floor))
     }
 
+    fn linked_clusters(&self) -> Scenario {
+        self.against(", 2x2 : 1x1", Kind::LinkedClusters, Kind::LinkedBrokers, Some(2.0), None)
+    }
+
     fn across_nodes(&self, target: f64, floor: f64) -> Scenario {
         self.against("", Kind::TwoNodes, Kind::LinkedRelays, Some(target), Some(floor))
     }
@@ -163,6 +167,8 @@ pub fn scenarios() -> Vec<Scenario> {
         PACED_Q1.one_shard(1.1, None),
         LINK_Q0.linked(2.5, 4.0),
         LINK_Q1.linked(2.0, 3.2),
+        LINK_Q0.linked_clusters(),
+        LINK_Q1.linked_clusters(),
         NODES_Q0.across_nodes(2.5, 4.0),
         NODES_Q1.across_nodes(2.0, 3.2),
         SPREAD_Q0.spread(),

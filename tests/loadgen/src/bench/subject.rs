@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::linked::LINK_FILES;
 use super::nodes::{certificates, join};
 use crate::clock::nonce;
 use crate::relay::Mode;
@@ -38,6 +39,9 @@ pub enum Kind {
     LinkedRelays,
     /// Two brokers of one shard each: publishers at the first, which dials the second.
     LinkedBrokers,
+    /// Two clusters of two nodes, of one shard each, each node of one dialling one of the other: publishers at the nodes of
+    /// one, subscribers at those of the other.
+    LinkedClusters,
     /// Two nodes of one cluster, of one shard each: publishers at one, subscribers at the other.
     TwoNodes,
     /// Three nodes of one cluster, of one shard each: publishers and subscribers at all of them.
@@ -82,11 +86,11 @@ impl Drop for Subject {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(super) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(local(0)).context("127.0.0.1 has no free port")?;
     Ok(listener.local_addr()?.port())
 }
@@ -114,15 +118,21 @@ impl Subject {
                 subject.relay(programs, "near", Mode::Epoll, 1, address, Some(far))?;
             }
             Kind::LinkedBrokers => subject.linked_brokers(programs, address)?,
+            Kind::LinkedClusters => subject.linked_clusters(programs)?,
             Kind::TwoNodes => {
                 let far = local(free_port()?);
                 subject.subscribe = vec![far];
-                subject.nodes(programs, &[("near", address), ("far", far)], true)?;
+                subject.nodes(programs, "bench", &[("near", address), ("far", far)], |_, _| {})?;
             }
             Kind::ThreeNodes { suback_waits } => {
                 let all = vec![address, local(free_port()?), local(free_port()?)];
                 (subject.publish, subject.subscribe) = (all.clone(), all.clone());
-                subject.nodes(programs, &[("one", all[0]), ("two", all[1]), ("three", all[2])], suback_waits)?;
+                let three = [("one", all[0]), ("two", all[1]), ("three", all[2])];
+                subject.nodes(programs, "bench", &three, |_, config| {
+                    if !suback_waits {
+                        config["tuning"]["cluster"] = json!({"subscribeTimeout": 0});
+                    }
+                })?;
             }
         }
         Ok(subject)
@@ -147,7 +157,7 @@ impl Subject {
         self.until(&format!("{name} listens"), || TcpStream::connect(at).is_ok())
     }
 
-    fn broker(
+    pub(super) fn broker(
         &mut self,
         programs: &Path,
         name: &'static str,
@@ -172,45 +182,33 @@ impl Subject {
         self.spawn(name, command)
     }
 
-    fn linked_brokers(&mut self, programs: &Path, at: SocketAddr) -> Result<()> {
-        let dialled = local(free_port()?);
-        self.subscribe = vec![dialled];
-        let (near_admin, far_admin) = (local(free_port()?), local(free_port()?));
-        let mut far = config("far", dialled, far_admin, 1);
-        let accept = json!({"users": ["link"], "passwordFiles": {"link": "link-password"}});
-        far["links"] = json!([{"name": "near", "remoteCluster": "near", "accept": accept,
-            "receive": [{"filters": ["#"]}]}]);
-        let mut near = config("near", at, near_admin, 1);
-        let dial = json!({"servers": [format!("mqtt://{dialled}")], "clientIdPrefix": "near",
-            "usernameFile": "link-user", "passwordFile": "link-password"});
-        near["links"] = json!([{"name": "far", "remoteCluster": "far", "dial": dial, "receive": []}]);
-        let files = [("link-user", "link"), ("link-password", "bench")];
-        self.broker(programs, "far", &far, &files, far_admin)?;
-        self.broker(programs, "near", &near, &files, near_admin)?;
-        let ready = |admin| get(admin, "/v1/status").is_ok_and(|a| a.replace(' ', "").contains("\"ready\":true"));
-        self.until("the link is ready", || ready(near_admin) && ready(far_admin))
-    }
-
-    /// Nodes of one cluster: name of the process, and where clients connect.
-    fn nodes(&mut self, programs: &Path, nodes: &[(&'static str, SocketAddr)], suback_waits: bool) -> Result<()> {
-        let names: Vec<String> = (0..nodes.len()).map(|i| format!("bench-{i}")).collect();
-        let files = certificates(&names)?;
-        let files: Vec<(&str, &str)> = files.iter().map(|(file, content)| (*file, content.as_str())).collect();
+    /// Nodes of one cluster: name of the process, and where clients connect. `change` says what else is in the
+    /// configuration of each.
+    pub(super) fn nodes(
+        &mut self,
+        programs: &Path,
+        cluster: &str,
+        nodes: &[(&'static str, SocketAddr)],
+        change: impl Fn(usize, &mut Value),
+    ) -> Result<()> {
+        let names: Vec<String> = (0..nodes.len()).map(|i| format!("{cluster}-{i}")).collect();
+        let certificates = certificates(&names)?;
+        let files: Vec<(&str, &str)> =
+            certificates.iter().map(|(file, content)| (*file, content.as_str())).chain(LINK_FILES).collect();
         let binds = nodes.iter().map(|_| free_port().map(local)).collect::<Result<Vec<_>>>()?;
-        self.admins = nodes.iter().map(|_| free_port().map(local)).collect::<Result<_>>()?;
+        let admins = nodes.iter().map(|_| free_port().map(local)).collect::<Result<Vec<_>>>()?;
         let members: Vec<(String, SocketAddr)> = names.iter().cloned().zip(binds.iter().copied()).collect();
         // All are started before any is awaited: a node waits for the others before it is ready.
         for (i, (process, mqtt)) in nodes.iter().enumerate() {
-            let mut config = config("bench", *mqtt, self.admins[i], 1);
+            let mut config = config(cluster, *mqtt, admins[i], 1);
             join(&mut config, &names[i], binds[i], &members);
-            if !suback_waits {
-                config["tuning"]["cluster"] = json!({"subscribeTimeout": 0});
-            }
+            change(i, &mut config);
             self.launch(programs, process, &config, &files)?;
         }
-        let admins = self.admins.clone();
         let ready = |admin: &SocketAddr| get(*admin, "/readyz").is_ok_and(|a| a.contains(" 200 "));
-        self.until("the nodes have found each other", || admins.iter().all(ready))
+        self.until("the nodes have found each other", || admins.iter().all(ready))?;
+        self.admins.extend(admins);
+        Ok(())
     }
 
     /// Kills the process at this place and starts it again.
@@ -235,7 +233,7 @@ impl Subject {
     }
 
     #[allow(clippy::disallowed_methods, reason = "one thread, which has nothing to do but wait for other processes")]
-    fn until(&mut self, what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    pub(super) fn until(&mut self, what: &str, holds: impl Fn() -> bool) -> Result<()> {
         let end = Instant::now() + START;
         while !holds() {
             let ended = self.children.iter_mut().any(|c| c.try_wait().is_ok_and(|status| status.is_some()));
@@ -257,7 +255,7 @@ impl Subject {
     }
 }
 
-fn config(cluster: &str, mqtt: SocketAddr, admin: SocketAddr, shards: u8) -> Value {
+pub(super) fn config(cluster: &str, mqtt: SocketAddr, admin: SocketAddr, shards: u8) -> Value {
     json!({
         "clusterName": cluster,
         "nodeName": format!("{cluster}-0"),
