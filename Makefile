@@ -6,11 +6,16 @@ ARGS ?=
 # Schedules of each kind in `make sim`.
 SCHEDULES ?= 2000
 
+# Writes the SBOM; installed once, beside the rest of what we build for ourselves.
+CDX_VERSION = 0.5.9
+CDX_ROOT = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tombolo/cyclonedx-$(CDX_VERSION)
+CDX = $(CDX_ROOT)/bin/cargo-cyclonedx
+
 .DEFAULT_GOAL := help
 # Names of tests over a real API server, or parts of them: `make e2e-api TESTS=story`.
 TESTS ?=
 
-.PHONY: help demo test e2e-api kube e2e packages node images bench bench-api sim crds fmt lint check tools components
+.PHONY: help demo test e2e-api kube e2e packages node images sbom bench bench-api sim crds fmt lint check tools components
 
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,10 +63,21 @@ sim: tools ## Many schedules of clusters and links on a failing network, and wha
 	SCHEDULES=$(SCHEDULES) $(CARGO) test --locked --release -p tombolo-broker --lib sim:: -- --nocapture
 	$(CARGO) test --locked --release -p tombolo-broker --lib link::tests::costs -- --nocapture --include-ignored --test-threads 1
 
-crds: tools ## Writes the YAML of the resource types, its copy in the chart, and docs/reference
+crds: tools ## Writes the YAML of the resource types, their copies in the charts, and docs/reference
 	$(CARGO) run --locked -q -p tombolo-crds --bin crds-yaml
 	cp crds/*.yaml charts/tombolo/files/crds/
-	UPDATE_GOLDEN=1 $(CARGO) test --locked -q -p tombolo-crds --test reference
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -q -p tombolo-crds --test reference --test chart_schema
+
+sbom: tools ## What each program is made of, as CycloneDX in target/sbom
+	@"$(CDX)" --version 2>/dev/null | grep -q ' $(CDX_VERSION)$$' || \
+	  $(CARGO) install --locked --quiet --root "$(CDX_ROOT)" --version $(CDX_VERSION) cargo-cyclonedx
+	@mkdir -p target/sbom
+	@for image in broker:tombolo-broker operator:tombolo-operator cli:tombolo; do \
+	  folder=$${image%%:*} program=$${image##*:}; \
+	  "$(CDX)" cyclonedx --quiet --format json --describe binaries --spec-version 1.5 --manifest-path "$$folder/Cargo.toml" || exit 1; \
+	  mv "$$folder/$${program}_bin.cdx.json" "target/sbom/$$folder.cdx.json" || exit 1; \
+	  echo "target/sbom/$$folder.cdx.json"; \
+	done
 
 fmt: tools components ## Formats all code
 	$(CARGO) fmt --all
