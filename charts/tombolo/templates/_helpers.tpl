@@ -25,17 +25,31 @@ app.kubernetes.io/component: operator
 
 {{- define "tombolo.labels" -}}
 {{ include "tombolo.selector" . }}
+{{ include "tombolo.release" . }}
+{{- end -}}
+
+{{/* Labels of the pod of `helm test`: the Service of the operators must not select it. */}}
+{{- define "tombolo.testLabels" -}}
+app.kubernetes.io/name: {{ include "tombolo.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{ include "tombolo.release" . }}
+{{- end -}}
+
+{{- define "tombolo.release" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: tombolo
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* Of a list: the image's values, and the version of the chart. */}}
 {{- define "tombolo.image" -}}
-{{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ $image.repository }}:{{ default (index . 1) $image.tag }}
 {{- end -}}
 {{- end -}}
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::house::{apply, eventually, helm, rendered, root, try_apply};
+use crate::charts::restricted;
+use crate::house::{apply, eventually, helm, rendered, try_apply};
 use crate::plane::Plane;
 
 /// Installs the CRDs as the chart does, and waits until they are served.
@@ -31,6 +32,9 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
         ("replicaCount=many", "replicaCount"),
         ("crds.keep=perhaps", "keep"),
         ("watchNamespaces={Not_A_Name}", "watchNamespaces"),
+        ("test.image.repo=x", "repo"),
+        ("metrics.rules.disabled={TomboloNodes Apart}", "disabled"),
+        ("dashboards.label=x", "label"),
     ] {
         let output = helm(&["--set", values]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -38,7 +42,7 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
     }
     let client = plane.admin().await;
     for values in [
-        "networkPolicy.enabled=true",
+        "networkPolicy.enabled=true,dashboards.enabled=true",
         "watchNamespaces={default},rbac.aggregate=false",
         "replicaCount=1,image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000",
     ] {
@@ -48,13 +52,10 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
             {
                 continue;
             }
-            if object["kind"] == "Deployment" {
-                let pod = &object["spec"]["template"]["spec"];
-                let container = &pod["containers"][0]["securityContext"];
-                assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-                assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-                assert_eq!(container["readOnlyRootFilesystem"], true);
-                assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+            match object["kind"].as_str() {
+                Some("Deployment") => restricted(&object["spec"]["template"]),
+                Some("Pod") => restricted(&object),
+                Some(_) | None => {}
             }
             if values.starts_with("watchNamespaces") {
                 assert!(!object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")), "Roles only");
@@ -98,27 +99,4 @@ pub async fn a_crd_of_an_older_release_does_not_replace_a_newer_one(plane: Arc<P
     })
     .await;
     apply(&client, "default", "helm", of(&now)).await;
-}
-
-/// Without Prometheus: every metric is documented, every alert has its page.
-pub async fn alerts_rest_on_documented_metrics_and_have_a_page(_: Arc<Plane>) {
-    let rules = rendered(&["--set", "metrics.rules.enabled=true,metrics.serviceMonitor.enabled=true"]);
-    assert!(rules.iter().any(|object| object["kind"] == "ServiceMonitor"));
-    let rules = rules.iter().find(|object| object["kind"] == "PrometheusRule").expect("rules");
-    let read = |file: &str| std::fs::read_to_string(root().join("docs").join(file)).unwrap_or_default();
-    let documented = read("metrics.md") + &read("operator.md");
-    let alerts = rules["spec"]["groups"][0]["rules"].as_array().expect("alerts");
-    assert!(alerts.len() >= 5);
-    for alert in alerts {
-        let (name, expression) =
-            (alert["alert"].as_str().expect("a name"), alert["expr"].as_str().expect("an expression"));
-        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        for metric in words.filter(|word| word.starts_with("tombolo_")) {
-            assert!(documented.contains(metric), "{name}: {metric} is not documented");
-        }
-        let page = read(&format!("runbooks/{name}.md"));
-        assert!(page.starts_with(&format!("# {name}:")), "{name} has no page");
-        let annotations: &Value = &alert["annotations"];
-        assert!(annotations["runbook_url"].as_str().is_some_and(|url| url.ends_with(&format!("/{name}.md"))));
-    }
 }

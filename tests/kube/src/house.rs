@@ -16,6 +16,7 @@ use tombolo_tests::{http, ports};
 
 use crate::kubelet::{Kubelet, Runs};
 use crate::plane::Plane;
+use crate::tools;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -251,15 +252,12 @@ pub fn rendered(arguments: &[&str]) -> Vec<Value> {
 
 /// `helm template tombolo charts/tombolo`, with these arguments.
 pub fn helm(arguments: &[&str]) -> std::process::Output {
-    let assets = crate::plane::assets().expect("looked at when the tests began");
-    let built = assets.join("helm");
-    let program = if built.is_file() { built } else { PathBuf::from("helm") };
-    let mut command = Command::new(program);
+    let mut command = tools::command("helm");
     command
         .args(["template", "tombolo", "--kube-version", crate::plane::VERSION])
         .arg(root().join("charts/tombolo"))
         .args(arguments);
-    command.output().unwrap_or_else(|error| panic!("helm does not start: {error}; run `make kube`"))
+    tools::run(&mut command)
 }
 
 /// The folder of the workspace.

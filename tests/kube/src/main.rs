@@ -3,8 +3,10 @@
 //! `kube-tests [NAME…]` runs those whose names contain one of the words, `kube-tests --bench` many objects at once,
 //! `kube-tests --node` the end-to-end steps on a node with containers. What is missing is said, and nothing is skipped.
 
+mod alerts;
 mod bench;
 mod chart;
+mod charts;
 mod e2e;
 mod faults;
 mod house;
@@ -15,6 +17,7 @@ mod reconcile;
 mod rollout;
 mod sandbox;
 mod story;
+mod tools;
 mod traffic;
 mod watchman;
 
@@ -43,8 +46,20 @@ macro_rules! tests {
 tests! {
     chart:
         the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_the_api_server_takes
-        a_crd_of_an_older_release_does_not_replace_a_newer_one
-        alerts_rest_on_documented_metrics_and_have_a_page;
+        a_crd_of_an_older_release_does_not_replace_a_newer_one;
+    charts:
+        the_charts_pass_helm_lint_and_are_of_the_release_of_the_programs
+        the_schemas_of_the_values_are_closed_at_every_level_and_know_what_the_values_have
+        the_chart_of_a_cluster_refuses_what_can_not_work_and_says_where
+        the_chart_of_a_cluster_makes_objects_that_the_api_server_takes
+        the_notes_name_the_next_commands_and_warn_of_risky_values
+        the_health_of_argo_cd_is_that_of_kstatus
+        the_workflows_are_what_github_takes;
+    alerts:
+        every_alert_fires_when_it_should_and_is_silent_when_it_should_not
+        alerts_can_be_left_out_and_given_labels
+        alerts_rest_on_documented_metrics_and_have_a_page
+        dashboards_rest_on_documented_metrics_and_every_panel_is_described;
     story:
         two_clusters_link_and_each_message_reaches_both_sides_once
         a_changed_password_and_a_changed_link_reach_the_broker_without_a_restart

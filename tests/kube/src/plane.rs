@@ -35,12 +35,7 @@ pub struct Plane {
 pub fn assets() -> Result<PathBuf, String> {
     let folder = match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(folder) => PathBuf::from(folder),
-        None => {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let own = || std::env::var_os("HOME").map(|user| PathBuf::from(user).join(".cache"));
-            let cache = cache.or_else(own).ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-            cache.join(format!("tombolo/kube-{VERSION}"))
-        }
+        None => cache().ok_or("neither XDG_CACHE_HOME nor HOME is set")?,
     };
     for program in ["etcd", "kube-apiserver", "kube-controller-manager"] {
         if !folder.join(program).is_file() {
@@ -51,6 +46,13 @@ pub fn assets() -> Result<PathBuf, String> {
         }
     }
     Ok(folder)
+}
+
+/// Where `make kube` puts what it builds.
+pub fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let own = || std::env::var_os("HOME").map(|user| PathBuf::from(user).join(".cache"));
+    Some(cache.or_else(own)?.join(format!("tombolo/kube-{VERSION}")))
 }
 
 // === impl Plane ===
