@@ -34,6 +34,17 @@ struct Watched {
     changed: Option<Instant>,
 }
 
+/// What came of a try to enter oneself into the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    /// This process leads.
+    Leads,
+    /// Another one does, as far as is known.
+    Held,
+    /// Somebody wrote the Lease meanwhile, perhaps this process itself with a request whose answer was lost.
+    Overtaken,
+}
+
 // === impl Candidate ===
 
 impl Candidate {
@@ -42,31 +53,41 @@ impl Candidate {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity: identity.to_owned() }
     }
 
-    /// Waits until this process leads.
-    pub async fn acquire(&self) {
+    /// Waits until this process leads; since when it does, is returned.
+    pub async fn acquire(&self) -> Instant {
         let mut watched = Watched::default();
         loop {
-            match self.attempt(&mut watched, Instant::now()).await {
-                Ok(true) => return,
-                Ok(false) => {}
+            let asked = Instant::now();
+            match self.attempt(&mut watched, asked).await {
+                Ok(Entered::Leads) => return asked,
+                Ok(Entered::Held | Entered::Overtaken) => {}
                 Err(error) => tracing::warn!(%error, lease = self.name, "the Lease could not be read or written"),
             }
             sleep(PERIOD).await;
         }
     }
 
-    /// Renews for as long as this process leads; it returns when it does so no longer.
-    pub async fn hold(&self) {
+    /// Renews for as long as this process leads, which it does since then; it returns when it does so no longer.
+    pub async fn hold(&self, since: Instant) {
         let mut watched = Watched::default();
-        let mut renewed = Instant::now();
+        // A renewal counts from before it was asked for: others count from its entry, which its answer may follow much later.
+        let mut renewed = since;
         while renewed.elapsed() < RENEW_DEADLINE {
             sleep(PERIOD).await;
+            let asked = Instant::now();
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
-            match timeout(left, self.attempt(&mut watched, Instant::now())).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
+            match timeout(left, self.attempt(&mut watched, asked)).await {
+                Ok(Ok(Entered::Leads)) => renewed = asked,
+                Ok(Ok(Entered::Held)) => {
+                    tracing::warn!(lease = self.name, "another process holds the Lease");
+                    return;
+                }
+                // The next look says who it was.
+                Ok(Ok(Entered::Overtaken)) => {
+                    tracing::warn!(lease = self.name, "the Lease was written by somebody else")
+                }
                 Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "the Lease could not be renewed"),
-                Err(_) => return,
+                Err(_) => tracing::warn!(lease = self.name, "the Lease could not be renewed in time"),
             }
         }
     }
@@ -81,20 +102,20 @@ impl Candidate {
         }
     }
 
-    /// True: this process leads. Each write carries the version that was read, so that of two only one succeeds.
-    async fn attempt(&self, watched: &mut Watched, now: Instant) -> Result<bool, kube::Error> {
+    /// Each write carries the version that was read, so that of two only one succeeds.
+    async fn attempt(&self, watched: &mut Watched, now: Instant) -> Result<Entered, kube::Error> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
             let mut lease = Lease { metadata, spec: None };
             self.enter(&mut lease);
-            return ours(self.api.create(&PostParams::default(), &lease).await);
+            return entered(self.api.create(&PostParams::default(), &lease).await);
         };
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
         if holder.as_deref() != Some(&self.identity) && !watched.is_dead(&lease, now) {
-            return Ok(false);
+            return Ok(Entered::Held);
         }
         self.enter(&mut lease);
-        ours(self.api.replace(&self.name, &PostParams::default(), &lease).await)
+        entered(self.api.replace(&self.name, &PostParams::default(), &lease).await)
     }
 
     fn enter(&self, lease: &mut Lease) {
@@ -112,11 +133,10 @@ impl Candidate {
     }
 }
 
-/// Whoever was faster leads.
-fn ours(written: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+fn entered(written: Result<Lease, kube::Error>) -> Result<Entered, kube::Error> {
     match written {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(_) => Ok(Entered::Leads),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Entered::Overtaken),
         Err(error) => Err(error),
     }
 }

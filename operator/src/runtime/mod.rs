@@ -81,12 +81,12 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     let mut stop = std::pin::pin!(stop);
     let beginning = async {
         wait_for_crds(&client, &health).await;
-        candidate.acquire().await;
+        candidate.acquire().await
     };
-    tokio::select! {
+    let since = tokio::select! {
         () = &mut stop => return Ok(Outcome::Stopped),
-        () = beginning => {}
-    }
+        since = beginning => since,
+    };
     health.leads();
     tracing::info!(identity = options.identity, "This process leads.");
     let wakes = Arc::new(Wakes::default());
@@ -98,7 +98,7 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     let mut working = tokio::spawn(work.run(wakes, stopped));
     let outcome = tokio::select! {
         () = &mut stop => Outcome::Stopped,
-        () = candidate.hold() => Outcome::LeaseLost,
+        () = candidate.hold(since) => Outcome::LeaseLost,
         // It ends only when it is told, or by a bug, which must not look like a quiet operator.
         _ = &mut working => Outcome::LeaseLost,
     };
