@@ -1,6 +1,7 @@
 //! Writes child objects: what changed by server-side apply, and what is no longer wanted is removed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions};
+use kube::core::Status;
 use serde_json::{Value, json};
 use tombolo_crds::reasons;
 
@@ -60,8 +62,9 @@ pub async fn apply(
         send(world, key, set, true).await?;
     }
     for child in changed {
+        let before = Kept::of(world, key, child);
         let applied = send(world, key, child, false).await?;
-        keep(world, key, child, applied);
+        keep(world, key, child, &before, applied);
     }
     Ok(())
 }
@@ -120,11 +123,17 @@ pub async fn nudge(world: &World, namespace: &str, pods: &[&Pod], hash: &str) ->
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match pods.patch(name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => _ = world.counters.writes.fetch_add(1, Relaxed),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+            Err(kube::Error::Api(status)) if is_gone(&status) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// The object is gone, or another one has its name: a uid that differs is refused as a change of it.
+pub(super) fn is_gone(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 404 || status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
 }
 
 fn kind_of(child: &Value) -> &'static str {
@@ -225,8 +234,26 @@ async fn send(world: &World, key: &ClusterKey, child: &Value, dry_run: bool) -> 
     }
 }
 
+/// What the caches hold of a child object before it is written.
+struct Kept {
+    set: Option<Arc<StatefulSet>>,
+    metadata: Option<Arc<ObjectMeta>>,
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn of(world: &World, key: &ClusterKey, child: &Value) -> Self {
+        let (kind, name) = (kind_of(child), name_of(child));
+        match kind {
+            "StatefulSet" => Self { set: world.sets.get(&key.namespace, name), metadata: None },
+            kind => Self { set: None, metadata: world.metadata_of(kind).get(&key.namespace, name) },
+        }
+    }
+}
+
 /// What was written is known at once, without waiting for the watch.
-fn keep(world: &World, key: &ClusterKey, child: &Value, object: DynamicObject) {
+fn keep(world: &World, key: &ClusterKey, child: &Value, before: &Kept, object: DynamicObject) {
     let (kind, name) = (kind_of(child), name_of(child));
     let mut metadata = object.metadata.clone();
     metadata.managed_fields = None;
@@ -236,9 +263,27 @@ fn keep(world: &World, key: &ClusterKey, child: &Value, object: DynamicObject) {
         let set = serde_json::to_value(&object).and_then(serde_json::from_value::<StatefulSet>);
         if let Ok(mut set) = set {
             set.metadata = metadata;
-            world.sets.put(&key.namespace, name, set);
+            world.sets.replace(&key.namespace, name, before.set.as_ref(), set);
         }
     } else {
-        world.metadata_of(kind).put(&key.namespace, name, metadata);
+        world.metadata_of(kind).replace(&key.namespace, name, before.metadata.as_ref(), metadata);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_value;
+
+    use super::*;
+
+    #[test]
+    fn another_object_of_that_name_is_told_from_a_mistake_and_from_a_conflict() {
+        let refused = |code: u16, field: &str| -> Status {
+            let details = json!({"causes": [{"reason": "FieldValueInvalid", "message": "", "field": field}]});
+            from_value(json!({"status": "Failure", "code": code, "details": details})).expect("a Status")
+        };
+        assert!(is_gone(&refused(422, "metadata.uid")) && is_gone(&refused(404, "")));
+        assert!(!is_gone(&refused(422, "spec.replicas")), "a mistake of ours is no other object");
+        assert!(!is_gone(&refused(409, "metadata.uid")), "who was overtaken tries again");
     }
 }

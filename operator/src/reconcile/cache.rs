@@ -40,6 +40,16 @@ impl<T> Cache<T> {
         self.lock().entry(namespace.to_owned()).or_default().insert(name.to_owned(), Arc::new(object))
     }
 
+    /// Keeps what a write was answered with, in place of what was there `before` the request was sent. Nothing happens if a
+    /// watch told something meanwhile: that is newer, or what is newer will be told.
+    pub fn replace(&self, namespace: &str, name: &str, before: Option<&Arc<T>>, object: T) {
+        let mut objects = self.lock();
+        let now = objects.get(namespace).and_then(|names| names.get(name));
+        if before.map(Arc::as_ptr) == now.map(Arc::as_ptr) {
+            objects.entry(namespace.to_owned()).or_default().insert(name.to_owned(), Arc::new(object));
+        }
+    }
+
     /// Forgets an object, and returns it.
     pub fn remove(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
         let mut objects = self.lock();
@@ -97,6 +107,22 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_to_a_write_is_kept_unless_a_watch_told_something_meanwhile() {
+        let cache = Cache::default();
+        let kept = || cache.get("a", "one").map(|object| *object);
+        cache.replace("a", "one", None, 1);
+        assert_eq!(kept(), Some(1));
+        let before = cache.get("a", "one");
+        cache.put("a", "one", 3);
+        cache.replace("a", "one", before.as_ref(), 2);
+        assert_eq!(kept(), Some(3), "what a watch told is newer");
+        let before = cache.get("a", "one");
+        cache.remove("a", "one");
+        cache.replace("a", "one", before.as_ref(), 4);
+        assert_eq!(kept(), None, "what is gone does not come back");
+    }
 
     #[test]
     fn a_listing_forgets_what_is_gone_in_its_own_scope_alone() {

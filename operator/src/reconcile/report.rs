@@ -14,6 +14,7 @@ use serde_json::json;
 use tombolo_crds::conditions::{READY, STALLED};
 use tombolo_crds::{BrokerCluster, BrokerClusterStatus, ClusterLink, ClusterLinkStatus};
 
+use super::apply::is_gone;
 use super::world::World;
 
 /// Who writes status.
@@ -34,10 +35,12 @@ pub async fn report_cluster(
         return Ok(());
     }
     let before = cluster.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let known = world.clusters.get(&namespace, &name);
     let written = write(world, cluster, &status).await?;
     announce(world, cluster, before, &status.conditions).await;
     if let Some(written) = written {
-        world.clusters.put(&cluster.namespace().unwrap_or_default(), &cluster.name_any(), Ok(written));
+        world.clusters.replace(&namespace, &name, known.as_ref(), Ok(written));
     }
     Ok(())
 }
@@ -51,10 +54,12 @@ pub async fn report_link(world: &World, link: &ClusterLink, status: ClusterLinkS
         return Ok(());
     }
     let before = link.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let (namespace, name) = (link.namespace().unwrap_or_default(), link.name_any());
+    let known = world.links.get(&namespace, &name);
     let written = write(world, link, &status).await?;
     announce(world, link, before, &status.conditions).await;
     if let Some(written) = written {
-        world.links.put(&link.namespace().unwrap_or_default(), &link.name_any(), Ok(written));
+        world.links.replace(&namespace, &name, known.as_ref(), Ok(written));
     }
     Ok(())
 }
@@ -80,7 +85,7 @@ where
             written.meta_mut().managed_fields = None;
             Ok(Some(written))
         }
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(None),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(None),
         Err(error) => Err(error),
     }
 }
