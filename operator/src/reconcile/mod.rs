@@ -16,6 +16,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::events::EventType;
 use serde_json::Value;
+use tombolo_crds::conditions::READY;
 use tombolo_crds::{BrokerCluster, PAUSED_ANNOTATION, reasons};
 
 use crate::observed::secret_value;
@@ -97,6 +98,9 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         Some(planned) => carry_out(world, key, &cluster, &seen, planned).await,
     };
     // Report.
+    if applied.is_ok() && planned.as_ref().is_some_and(|planned| is_early(&cluster, &seen, planned)) {
+        return Ok(wake(&facts, planned.as_ref()));
+    }
     let fault = applied.as_ref().err().map(fault_of);
     let current = Seen { cluster: current_cluster(world, key).or(seen.cluster.clone()), ..seen.clone() };
     let seeing = Seeing {
@@ -113,6 +117,22 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         Err(ApplyError::Fault(fault)) => Err(ReconcileError::Fault(fault)),
         Err(ApplyError::Api(error)) => Err(error.into()),
     }
+}
+
+/// All is well as far as was said, and a node was not asked yet, since this process has just begun: its answer, or that
+/// there is none, is awaited, and until then what was said stands.
+fn is_early(cluster: &BrokerCluster, seen: &Seen, planned: &Planned) -> bool {
+    let told = |generation: Option<i64>, observed: Option<i64>| observed.is_some() && observed == generation;
+    let status = cluster.status.as_ref();
+    let ready = status.is_some_and(|status| {
+        told(cluster.metadata.generation, status.observed_generation)
+            && status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
+    });
+    let mut links = seen
+        .links
+        .iter()
+        .map(|link| told(link.metadata.generation, link.status.as_ref().and_then(|status| status.observed_generation)));
+    ready && links.all(|told| told) && planned.targets.iter().any(|target| !seen.reports.contains_key(&target.ordinal))
 }
 
 fn kept_evacuation_of(cluster: &BrokerCluster) -> Option<crate::plan::rollout::Evacuation> {
