@@ -9,6 +9,9 @@ use tombolo_broker_api::EvacuationPhase;
 /// The partition at which a StatefulSet replaces no pod: above every ordinal.
 pub const HOLD: u16 = 64;
 
+/// Seconds by which clocks of a Kubernetes cluster may disagree and still be trusted.
+const CLOCKS_APART_MAX: i64 = 60;
+
 /// What is seen of a cluster's pods, and what its spec asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -197,7 +200,11 @@ impl<'a> View<'a> {
 
     fn available(&self, pod: &PodFacts) -> bool {
         let since = pod.ready_since.filter(|_| !pod.terminating);
-        since.is_some_and(|since| since + self.facts.min_ready_seconds <= self.now)
+        // Of a pod that is ready since a time to come nobody can say for how long: it counts, or an update would wait until
+        // a clock that is hours behind has caught up.
+        since.is_some_and(|since| {
+            since + self.facts.min_ready_seconds <= self.now || since > self.now + CLOCKS_APART_MAX
+        })
     }
 
     fn pod(&self, ordinal: u16) -> Option<&'a PodFacts> {

@@ -36,8 +36,8 @@ const AUTHORITY_DAYS: i64 = 3_650;
 const AUTHORITY_RENEWED_DAYS: i64 = 365;
 const NODES_DAYS: i64 = 90;
 const NODES_RENEWED_DAYS: i64 = 30;
-/// Certificates begin in the past: clocks disagree.
-const LEEWAY: i64 = 3_600;
+/// Certificates begin in the past: clocks disagree, and one that is hours off must not keep nodes apart.
+const LEEWAY: i64 = DAY;
 
 /// What should be, from what is: kept while it is whole and far from its end, else made anew. A new authority is trusted
 /// beside the one before it, until that one's end.

@@ -39,6 +39,22 @@ fn an_update_empties_lets_go_and_awaits_one_pod_after_another_from_the_top() {
     assert!(world.pods.is_empty() && world.released.len() == 5, "hibernation empties nobody");
 }
 
+/// A clock that is a little off makes nobody hasty, and one that is hours behind makes nobody wait for hours.
+#[test]
+fn a_pod_that_is_ready_since_a_time_to_come_counts_if_clocks_are_far_apart() {
+    let set = SetFacts { replicas: 1, partition: HOLD, update_revision: "new".to_owned(), observed: true };
+    let progress = |ready_since: i64| {
+        let pod = PodFacts { ready_since: Some(ready_since), revision: "new".to_owned(), ..PodFacts::default() };
+        let facts =
+            Facts { wanted: 1, min_ready_seconds: 5, set: Some(set.clone()), pods: vec![pod], ..Facts::default() };
+        step(None, &facts, 1_000).progress
+    };
+    assert_eq!(progress(995), Progress::Done);
+    assert_eq!(progress(998), Progress::Starting(0));
+    assert_eq!(progress(1_030), Progress::Starting(0));
+    assert_eq!(progress(1_000 + 6 * 3_600), Progress::Done);
+}
+
 #[test]
 fn a_pod_that_does_not_become_empty_goes_at_its_deadline_and_that_is_said() {
     let pod = |ordinal| PodFacts { ordinal, revision: "a".into(), ready_since: Some(0), ..PodFacts::default() };
