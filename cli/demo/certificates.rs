@@ -35,9 +35,10 @@ pub fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A certificate for this machine, as server and as client.
+/// A certificate, as server and as client, for this machine and for a Service of that name.
 fn sign(authority: &Authority, common_name: &str) -> Result<Identity> {
-    authority.sign(common_name, &["localhost", "127.0.0.1", "::1"])
+    // The name of the Service that clients in pods use, too.
+    authority.sign(common_name, &[common_name, "localhost", "127.0.0.1", "::1"])
 }
 
 /// As cert-manager writes it.

@@ -10,7 +10,8 @@ use tombolo_broker_api::{EvacuationPhase, EvacuationStatus};
 use tombolo_operator::plan::config::Rendered;
 use tombolo_operator::validate::ValidCluster;
 
-use super::plan::{ClusterPorts, Key, Planned, listeners, plan};
+use super::names;
+use super::plan::{ClusterPorts, Key, Planned, among_nodes, listeners, plan};
 use super::run_file;
 use super::running::{Mode, Revival, Running};
 use crate::data_dir::{DataDir, make_private};
@@ -101,7 +102,7 @@ impl Fleet {
     pub async fn apply(&mut self, clusters: &[ValidCluster], say: &mut impl FnMut(String)) -> Result<()> {
         self.ports.assign(clusters, self.bind)?;
         let mut planned = Vec::new();
-        for cluster in clusters {
+        for cluster in &names::resolve(clusters, among_nodes(self.bind)) {
             planned.extend(plan(cluster, &self.data_dir, self.bind, &self.ports)?);
         }
         let stays = |key: &Key| planned.iter().any(|plan| (&plan.namespace, &plan.node) == (&key.0, &key.1));

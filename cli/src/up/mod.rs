@@ -3,6 +3,7 @@
 mod events;
 mod fleet;
 mod kept;
+mod names;
 mod plan;
 mod process;
 pub mod run_file;

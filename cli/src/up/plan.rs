@@ -119,7 +119,7 @@ pub fn plan(cluster: &ValidCluster, data_dir: &DataDir, bind: IpAddr, ports: &Cl
 
 /// Where nodes reach each other when their listeners are on `bind`: nobody else needs to, and all addresses are none to
 /// dial.
-fn among_nodes(bind: IpAddr) -> IpAddr {
+pub fn among_nodes(bind: IpAddr) -> IpAddr {
     match bind {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

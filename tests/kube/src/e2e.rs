@@ -112,10 +112,10 @@ impl EndToEnd {
     }
 
     async fn the_example_is_ready_and_nothing_of_it_differs_afterwards(&self) {
-        self.kubectl(&format!("-n {NAMESPACE} apply -f examples/kubernetes")).await;
+        self.kubectl(&format!("-n {NAMESPACE} apply -f examples/hybrid-nodes")).await;
         self.all_ready().await;
         // It fails if anything differs.
-        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/kubernetes")).await;
+        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/hybrid-nodes")).await;
     }
 
     async fn clients_at_both_services_hear_a_message_of_either_side_once(&self) {
@@ -184,7 +184,7 @@ impl EndToEnd {
         }
         nothing_is_missing(traffic).await;
         // As the example has it: kubectl applies what is in Git.
-        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/kubernetes/secrets.yaml")).await;
+        self.kubectl(&format!("-n {NAMESPACE} diff -f examples/hybrid-nodes/secrets.yaml")).await;
     }
 
     async fn an_operator_that_is_replaced_replaces_no_broker(&self) {
@@ -267,7 +267,7 @@ impl EndToEnd {
     }
 
     async fn what_is_uninstalled_leaves_nothing_but_what_retention_keeps(&self) {
-        self.kubectl(&format!("-n {NAMESPACE} delete -f examples/kubernetes --wait")).await;
+        self.kubectl(&format!("-n {NAMESPACE} delete -f examples/hybrid-nodes --wait")).await;
         self.helm(&format!("uninstall tombolo --namespace {SYSTEM} --wait")).await;
         let kinds = "all,secret,configmap,serviceaccount,pvc,networkpolicy,poddisruptionbudget,role,rolebinding,lease";
         let standard = BTreeSet::from(["configmap/kube-root-ca.crt", "serviceaccount/default"]);
@@ -332,7 +332,8 @@ impl EndToEnd {
     /// Where clients of a cluster connect.
     async fn service(&self, cluster: &str) -> SocketAddr {
         let ip = self.kubectl(&format!("-n {NAMESPACE} get service {cluster} -o jsonpath={{.spec.clusterIP}}")).await;
-        (ip.parse::<std::net::IpAddr>().expect("an address"), 1883).into()
+        let port = if cluster == CLUSTERS[0] { 1883 } else { 2883 };
+        (ip.parse::<std::net::IpAddr>().expect("an address"), port).into()
     }
 
     /// Uids of the pods of a cluster that are not ending.

@@ -220,6 +220,10 @@ impl Node {
                 [service, namespace, "svc"] => {
                     placed.push_str(&address(namespace, &format!("{service}-0")).to_string());
                 }
+                // Of the own namespace, in an address.
+                [service] if placed.ends_with("://") && service.contains(|c: char| c.is_ascii_alphabetic()) => {
+                    placed.push_str(&address(&self.namespace, &format!("{service}-0")).to_string());
+                }
                 [pod, _, namespace, "svc"] => placed.push_str(&address(namespace, pod).to_string()),
                 _ => placed.push_str(&rest[..end]),
             }

@@ -17,9 +17,6 @@ use crate::watchman::PASSWORD;
 async fn hybrid_cloud(house: &House) {
     for file in ["secrets.yaml", "local.yaml", "cloud.yaml"] {
         let text = std::fs::read_to_string(root().join("examples/hybrid-cloud").join(file)).expect("the example");
-        let service = |name: &str| format!("mqtt://{name}.{}.svc:", house.namespace);
-        let text = text.replace("mqtt://127.0.0.1:2883", &(service("deployment-cloud") + "2883"));
-        let text = text.replace("mqtt://127.0.0.1:1883", &(service("deployment-local") + "1883"));
         house.apply(&text).await;
     }
 }
@@ -74,19 +71,19 @@ pub async fn two_clusters_link_and_each_message_reaches_both_sides_once(plane: A
     }
 }
 
-/// Each node by the name that the headless Service gives it.
+/// Each side names the Service of the other.
 pub async fn three_nodes_on_each_side_link_and_each_message_reaches_each_listener_once(plane: Arc<Plane>) {
     let house = House::build(&plane, "nodes", Runs::Brokers).await;
     let _operator = house.operator("one");
-    for file in ["secrets.yaml", "clusters.yaml"] {
-        let text = std::fs::read_to_string(root().join("examples/kubernetes").join(file)).expect("the example");
-        house.apply(&text.replace(".mqtt.svc:", &format!(".{}.svc:", house.namespace))).await;
+    for file in ["secrets.yaml", "local.yaml", "cloud.yaml"] {
+        let text = std::fs::read_to_string(root().join("examples/hybrid-nodes").join(file)).expect("the example");
+        house.apply(&text).await;
     }
     let mut listeners = Vec::new();
-    for cluster in ["deployment-local", "deployment-cloud"] {
+    for (cluster, port) in [("deployment-local", 1883), ("deployment-cloud", 2883)] {
         house.until_ready(CLUSTER, cluster).await;
         for node in 0..3 {
-            let at = broker(&house, &format!("{cluster}-{node}"), 1883);
+            let at = broker(&house, &format!("{cluster}-{node}"), port);
             let id = format!("{cluster}-{node}");
             let mut listener = Client::connect(at, 5, &id, ("demo", "demo")).await;
             listener.subscribe("from-cluster", 1).await;
@@ -100,8 +97,8 @@ pub async fn three_nodes_on_each_side_link_and_each_message_reaches_each_listene
     house.api(LINK).patch("to-cloud", &Default::default(), &switch(true)).await.expect("patched");
     house.until_ready(LINK, "to-cloud").await;
     house.until_ready(LINK, "to-local").await;
-    for pod in ["deployment-cloud-1", "deployment-local-2"] {
-        let mut publisher = Client::connect(broker(&house, pod, 1883), 5, "publisher", ("demo", "demo")).await;
+    for (pod, port) in [("deployment-cloud-1", 2883), ("deployment-local-2", 1883)] {
+        let mut publisher = Client::connect(broker(&house, pod, port), 5, "publisher", ("demo", "demo")).await;
         for number in 0..5 {
             publisher.publish("from-cluster", 1, &format!("{pod} {number}")).await;
         }
