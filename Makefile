@@ -6,7 +6,7 @@ ARGS ?=
 # Schedules of each kind in `make sim`.
 SCHEDULES ?= 2000
 
-# Writes the SBOM; installed once, beside the rest of what we build for ourselves.
+# Writes the SBOM, of every program beside its Cargo.toml; installed once, beside the rest of what we build for ourselves.
 CDX_VERSION = 0.5.9
 CDX_ROOT = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tombolo/cyclonedx-$(CDX_VERSION)
 CDX = $(CDX_ROOT)/bin/cargo-cyclonedx
@@ -69,15 +69,15 @@ crds: tools ## Writes the YAML of the resource types, their copies in the charts
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -q -p tombolo-crds --test reference --test chart_schema
 
 sbom: tools ## What each program is made of, as CycloneDX in target/sbom
-	@"$(CDX)" --version 2>/dev/null | grep -q ' $(CDX_VERSION)$$' || \
+	@[ -x "$(CDX)" ] || \
 	  $(CARGO) install --locked --quiet --root "$(CDX_ROOT)" --version $(CDX_VERSION) cargo-cyclonedx
 	@mkdir -p target/sbom
-	@for image in broker:tombolo-broker operator:tombolo-operator cli:tombolo; do \
-	  folder=$${image%%:*} program=$${image##*:}; \
-	  "$(CDX)" cyclonedx --quiet --format json --describe binaries --spec-version 1.5 --manifest-path "$$folder/Cargo.toml" || exit 1; \
-	  mv "$$folder/$${program}_bin.cdx.json" "target/sbom/$$folder.cdx.json" || exit 1; \
-	  echo "target/sbom/$$folder.cdx.json"; \
+	@"$(CDX)" cyclonedx --quiet --format json --describe binaries --spec-version 1.5 --target x86_64-unknown-linux-musl
+	@for program in broker/tombolo-broker operator/tombolo-operator cli/tombolo; do \
+	  sed "s|file://$$PWD|file:///tombolo|g" "$${program}_bin.cdx.json" > "target/sbom/$${program%%/*}.cdx.json" || exit 1; \
+	  echo "target/sbom/$${program%%/*}.cdx.json"; \
 	done
+	@find . -path ./target -prune -o -name '*_bin.cdx.json' -exec rm {} +
 
 fmt: tools components ## Formats all code
 	$(CARGO) fmt --all
