@@ -27,6 +27,8 @@ enum Action {
     Pub(client::publish::Flags),
     /// Print messages, as mosquitto_sub does.
     Sub(client::subscribe::Flags),
+    /// Publish a message and hear it: whether a broker carries messages.
+    Ping(client::ping::Flags),
     /// Print what would be applied to Kubernetes for manifests.
     Render(render::Flags),
     /// Run one node in this process.
@@ -53,8 +55,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Up(flags) => runtime.block_on(up::run(flags)),
         Action::Pub(flags) => runtime.block_on(client::publish::run(flags)),
         Action::Sub(flags) => runtime.block_on(client::subscribe::run(flags)),
+        Action::Ping(flags) => runtime.block_on(client::ping::run(flags)),
         Action::Node(flags) => runtime.block_on(node::run(flags)),
         Action::Render(flags) => render::run(&flags),
-        Action::Status(flags) => status::run(&flags),
+        Action::Status(flags) => runtime.block_on(status::run(&flags)),
     }
 }

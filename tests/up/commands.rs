@@ -98,3 +98,85 @@ async fn render_shows_what_would_be_applied_and_starts_nothing() {
         assert!(said.contains(word), "{word} is not rendered");
     }
 }
+
+#[tokio::test]
+async fn ping_hears_its_own_message_through_a_node_whatever_its_qos() {
+    let up = super::up().await;
+    let port = up.listener("deployment-local").port().to_string();
+    for flags in [&["-q", "0"][..], &["-q", "1", "-V", "mqttv311"], &["-q", "2", "-t", "from-cluster"]] {
+        let output =
+            tombolo(&[&["ping", "-h", "127.0.0.1", "-p", &port, "-u", "demo", "-P", "demo"][..], flags].concat()).await;
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.contains("heard after"), "{said}{}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn ping_says_why_nothing_is_heard_and_does_not_wait_for_what_will_not_change() {
+    let up = super::up().await;
+    let port = up.listener("deployment-local").port().to_string();
+    let output = tombolo(&["ping", "-h", "127.0.0.1", "-p", &port, "-u", "demo", "-P", "no", "-W", "600"]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.to_lowercase().contains("password"), "{said}");
+    // Takes connections, and never says a word.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = mute.local_addr().expect("an address").port().to_string();
+    let output = tombolo(&["ping", "-h", "127.0.0.1", "-p", &port, "-W", "1"]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("within 1 s: no connection"), "{said}");
+}
+
+#[tokio::test]
+async fn status_of_what_is_no_operator_says_so() {
+    let up = super::up().await;
+    let admin = up.admin("deployment-local").0.to_string();
+    let output = tombolo(&["status", "--operator", &admin]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("is it an operator"), "{said}");
+}
+
+#[tokio::test]
+async fn status_of_an_operator_says_what_is_missing_and_when_it_is_there_what_it_watches() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        for asked in 0.. {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = BufReader::new(stream);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                stream.read_line(&mut request).await.expect("a request");
+            }
+            let answer = match (request.split(' ').nth(1), asked) {
+                (Some("/readyz"), 0) => "HTTP/1.0 503 Service Unavailable\r\n\r\nnot ready: no CRD brokerclusters\n",
+                (Some("/readyz"), _) => "HTTP/1.0 200 OK\r\n\r\nready\n",
+                _ => "HTTP/1.0 200 OK\r\n\r\ntombolo_operator_clusters 3\ntombolo_operator_links 2\n",
+            };
+            stream.write_all(answer.as_bytes()).await.expect("an answer");
+        }
+    });
+    let output = tombolo(&["status", "--operator", &address]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("answers 503: not ready: no CRD brokerclusters"), "{said}");
+    let output = tombolo(&["status", "--operator", &address, "--wait", "30"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("ready; BrokerClusters: 3, ClusterLinks: 2"), "{said}");
+}
+
+#[tokio::test]
+async fn the_pods_of_helm_test_use_flags_that_the_command_has() {
+    let charts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts");
+    for (template, command) in
+        [("tombolo/templates/tests/ready.yaml", "status"), ("tombolo-cluster/templates/tests/ping.yaml", "ping")]
+    {
+        let template = std::fs::read_to_string(charts.join(template)).expect("a template");
+        let help = text(&tombolo(&[command, "--help"]).await.stdout);
+        let flags = template.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        let flags: Vec<_> = flags.filter(|word| word.starts_with("--") && word.len() > 3).collect();
+        assert!(flags.len() >= 2, "{command}: {flags:?}");
+        for flag in flags {
+            assert!(help.split_whitespace().any(|word| word == flag), "tombolo {command} has no {flag}");
+        }
+    }
+}

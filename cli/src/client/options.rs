@@ -1,4 +1,4 @@
-//! The flags that `tombolo pub` and `tombolo sub` share, named as in mosquitto's clients.
+//! The flags that `tombolo pub`, `tombolo sub` and `tombolo ping` share, named as in mosquitto's clients.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +26,14 @@ pub struct Common {
     #[arg(short = 'u', long, value_name = "NAME")]
     pub username: Option<String>,
     /// Password.
-    #[arg(short = 'P', long = "pw", value_name = "PASSWORD", requires = "username")]
+    #[arg(
+        short = 'P',
+        long = "pw",
+        value_name = "PASSWORD",
+        requires = "username",
+        env = "TOMBOLO_PASSWORD",
+        hide_env_values = true
+    )]
     pub password: Option<String>,
     /// Quality of service: 0 at most once, 1 at least once, 2 exactly once.
     #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
