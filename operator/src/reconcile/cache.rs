@@ -73,6 +73,11 @@ impl<T> Cache<T> {
         gone.into_iter().filter_map(|(namespace, name)| self.remove(&namespace, &name)).collect()
     }
 
+    /// Every object, in no order.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.lock().values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.lock().values().map(BTreeMap::len).sum()

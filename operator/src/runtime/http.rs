@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::conditions;
 use super::health::Health;
 use super::metrics::Metrics;
 use crate::reconcile::world::World;
@@ -77,5 +78,6 @@ async fn metrics(State(served): State<Served>) -> Response {
     one("tombolo_operator_writes_total", "counter", "Objects written or removed.", writes);
     let failures = world.counters.failures.load(Relaxed);
     one("tombolo_operator_api_failures_total", "counter", "Passes that the API server failed.", failures);
+    conditions::render(&mut text, world);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,6 +1,7 @@
 //! The running operator: waits for the CRDs and for the Lease, then watches, reconciles and asks brokers until it is
 //! stopped or loses the Lease.
 
+pub mod conditions;
 pub mod health;
 pub mod http;
 pub mod lease;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tombolo_tests::http;
 
 use crate::house::{House, conditions, eventually, is_observed};
 use crate::kubelet::Runs;
@@ -115,7 +116,7 @@ pub async fn nothing_is_written_when_nothing_changed(plane: Arc<Plane>) {
 
 pub async fn a_missing_secret_is_named_and_awaited(plane: Arc<Plane>) {
     let house = House::build(&plane, "secret", Runs::Nothing).await;
-    let _operator = house.operator("one");
+    let operator = house.operator("one");
     let users = json!({"authentication": {"users": {"secretRef": {"name": "users"}}}});
     house.apply(&edge(users)).await;
     let cluster = house.until_condition(CLUSTER, "edge", "ResolvedRefs", "False", "SecretNotFound").await;
@@ -123,6 +124,12 @@ pub async fn a_missing_secret_is_named_and_awaited(plane: Arc<Plane>) {
     assert!(ready["message"].as_str().is_some_and(|message| message.contains("`users`")), "{ready}");
     assert!(conditions(&cluster).any(|condition| condition["type"] == "Stalled"));
     assert!(house.get(SET, "edge").await.is_none());
+    let labels = r#"kind="BrokerCluster",object_namespace="t-secret",object="edge",condition="ResolvedRefs",reason="#;
+    let sample = format!("tombolo_operator_unmet_condition{{{labels}\"SecretNotFound\"}} 1\n");
+    eventually("what alerts rest on says it", async || {
+        http::get(operator.address, "/metrics").await.is_ok_and(|(_, text)| text.contains(&sample))
+    })
+    .await;
     // A link to a cluster that is not there, and one whose credentials lack a key.
     let link = |name: &str, cluster: &str| {
         json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "ClusterLink", "metadata": {"name": name},
@@ -142,6 +149,10 @@ pub async fn a_missing_secret_is_named_and_awaited(plane: Arc<Plane>) {
         .await;
     house.until_condition(CLUSTER, "edge", "ResolvedRefs", "True", "").await;
     until_settled(&house).await;
+    eventually("and no longer", async || {
+        http::get(operator.address, "/metrics").await.is_ok_and(|(_, text)| !text.contains(&sample))
+    })
+    .await;
     house
         .apply(
             &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "far"},
