@@ -119,6 +119,8 @@ pub async fn the_chart_of_a_cluster_makes_objects_that_the_api_server_takes(plan
     }
     assert_eq!(container["env"][0]["valueFrom"]["secretKeyRef"], json!({"name": "edge-users", "key": "demo"}));
     restricted(pod);
+    let hook = &pod["metadata"]["annotations"];
+    assert_eq!(hook["helm.sh/hook-output-log-policy"], "hook-succeeded,hook-failed", "what it said goes with it");
     // Without anything said: one node, no users, the plain listener.
     let objects = rendered("plain", "cluster: {authentication: {anonymous: Allowed}}");
     let pod = objects.iter().find(|object| object["kind"] == "Pod").expect("a test");
@@ -159,12 +161,7 @@ pub async fn the_notes_name_the_next_commands_and_warn_of_risky_values(plane: Ar
             "may publish and subscribe",
             "nobody can",
         ),
-        (
-            "tombolo-cluster",
-            "users: {a: b}\ncluster: {replicas: 3}",
-            "helm -n notes test edge --logs",
-            "One node alone",
-        ),
+        ("tombolo-cluster", "users: {a: b}\ncluster: {replicas: 3}", "helm -n notes test edge", "One node alone"),
         ("tombolo-cluster", "users: {a: b}", "One node alone", "not encrypted"),
         ("tombolo-cluster", "cluster: {service: {type: LoadBalancer}}", "not encrypted", "stand in the values"),
         ("tombolo-cluster", EDGE, "brokercluster/edge clusterlink/to-cloud --timeout=5m", "not encrypted"),
