@@ -106,6 +106,10 @@ reasons! {
     CHILD_REFUSED = "ChildRefused";
     /// An object of that name exists and belongs to somebody else.
     NAME_TAKEN = "NameTaken";
+    /// Volumes are growing.
+    VOLUME_RESIZING = "VolumeResizing";
+    /// A volume is to grow, and the API server refuses it.
+    VOLUME_EXPANSION_REFUSED = "VolumeExpansionRefused";
     /// A connection with the remote cluster stands.
     LINK_ESTABLISHED = "LinkEstablished";
     /// The sides tell each other what they want.

@@ -52,6 +52,8 @@ pub struct Instance {
     pub nodes: u16,
     /// Nodes that are being emptied.
     pub evacuating: Vec<u16>,
+    /// The size in the claim template; none: what the spec asks for.
+    pub claim_size: Option<String>,
 }
 
 /// A child object.
@@ -142,11 +144,17 @@ impl Instance {
             partition: HOLD,
             nodes: cluster.nodes(),
             evacuating: Vec::new(),
+            claim_size: None,
         }
     }
 
     /// A cluster on its way.
-    pub fn decided(cluster_id: &str, admin_token: Confidential, decision: &Decision) -> Self {
+    pub fn decided(
+        cluster_id: &str,
+        admin_token: Confidential,
+        decision: &Decision,
+        claim_size: Option<String>,
+    ) -> Self {
         Self {
             cluster_id: cluster_id.to_owned(),
             admin_token: Some(admin_token),
@@ -154,6 +162,7 @@ impl Instance {
             partition: decision.partition,
             nodes: decision.nodes,
             evacuating: decision.evacuating.clone(),
+            claim_size,
         }
     }
 }
@@ -356,7 +365,10 @@ fn stateful_set(cluster: &ValidCluster, instance: &Instance, names: &Names) -> S
                     max_unavailable: None,
                 }),
             }),
-            volume_claim_templates: spec.storage.as_ref().map(|storage| vec![claim(cluster, storage)]),
+            volume_claim_templates: spec.storage.as_ref().map(|storage| {
+                let size = instance.claim_size.as_ref().unwrap_or(&storage.size);
+                vec![claim(cluster, storage, size)]
+            }),
             persistent_volume_claim_retention_policy: spec.storage.as_ref().map(|storage| {
                 let word = |retention: Retention| match retention {
                     Retention::Retain => "Retain".to_owned(),
@@ -374,7 +386,7 @@ fn stateful_set(cluster: &ValidCluster, instance: &Instance, names: &Names) -> S
 }
 
 /// Its labels are those of the selector alone, because a claim template can never be changed.
-fn claim(cluster: &ValidCluster, storage: &Storage) -> PersistentVolumeClaim {
+fn claim(cluster: &ValidCluster, storage: &Storage, size: &str) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(pod::DATA_VOLUME.to_owned()),
@@ -385,7 +397,7 @@ fn claim(cluster: &ValidCluster, storage: &Storage) -> PersistentVolumeClaim {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             storage_class_name: storage.storage_class_name.clone(),
             resources: Some(VolumeResourceRequirements {
-                requests: Some([("storage".to_owned(), Quantity(storage.size.clone()))].into()),
+                requests: Some([("storage".to_owned(), Quantity(size.to_owned()))].into()),
                 limits: None,
             }),
             ..PersistentVolumeClaimSpec::default()

@@ -5,10 +5,11 @@ pub mod config;
 mod metadata;
 mod pod;
 pub mod rollout;
+pub mod volumes;
 
 pub use children::{
     CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template,
     template_hash,
 };
 pub use metadata::{Names, secret_child, selector};
-pub use pod::DEFAULT_IMAGE;
+pub use pod::{DATA_VOLUME, DEFAULT_IMAGE};

@@ -28,7 +28,7 @@ pub(super) const INTERNODE_DIR: &str = "/etc/tombolo-internode";
 /// Folder of the data in the pod.
 pub(super) const DATA_DIR: &str = "/var/lib/tombolo";
 /// Name of the volume of the data, and of its claim.
-pub(super) const DATA_VOLUME: &str = "data";
+pub const DATA_VOLUME: &str = "data";
 const CONFIG_VOLUME: &str = "config";
 const INTERNODE_VOLUME: &str = "internode";
 const CONTAINER: &str = "broker";

@@ -144,7 +144,10 @@ pub enum Progress {
 pub fn step(state: Option<&Evacuation>, facts: &Facts, now: i64) -> Decision {
     let Some(set) = &facts.set else {
         let progress = if facts.wanted == 0 { Progress::Hibernating } else { Progress::Starting(0) };
-        return Decision::at(facts.wanted, HOLD, progress).with_nodes(facts);
+        // Pods without a set go on in the one that is made now: those that are too many are emptied by it first.
+        let highest = facts.pods.iter().map(|pod| pod.ordinal + 1).max().unwrap_or(0);
+        let replicas = if facts.wanted == 0 { 0 } else { facts.wanted.max(highest) };
+        return Decision::at(replicas, HOLD, progress).with_nodes(facts);
     };
     let view = View { facts, set, now };
     // A set that grows, or stops altogether, needs nobody's departure.

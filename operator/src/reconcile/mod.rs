@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod observe;
 pub mod report;
 pub mod targets;
+pub mod volumes;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use tombolo_crds::{BrokerCluster, PAUSED_ANNOTATION, reasons};
 
 use crate::observed::secret_value;
 use crate::plan::rollout::{Cause, Decision, Facts, Progress, step};
+use crate::plan::volumes::VolumePlan;
 use crate::plan::{Child, Instance, Names, children, config_of, secret_child, template, template_hash};
 use crate::status::{ClusterSeen, Fault, LinkSeen, cluster_status, kept_evacuation, link_status};
 use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, Validated, validate};
@@ -40,6 +42,7 @@ struct Planned {
     config_hash: String,
     targets: Vec<Target>,
     renew_at: i64,
+    volumes: VolumePlan,
 }
 
 /// A pass failed; it is tried again after a pause.
@@ -77,8 +80,19 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
     let hash = valid.map(|valid| template_hash(&template(valid)));
     let facts = facts(&seen, hash.as_deref());
     if is_paused(&cluster) {
-        report(world, &Seeing { seen: &seen, validated: &validated, facts: &facts, planned: None, fault: None, now })
-            .await?;
+        report(
+            world,
+            &Seeing {
+                seen: &seen,
+                validated: &validated,
+                facts: &facts,
+                planned: None,
+                fault: None,
+                refused: None,
+                now,
+            },
+        )
+        .await?;
         return Ok(None);
     }
     // Plan.
@@ -88,8 +102,9 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         && planned.decision.evacuation.as_ref() != kept_evacuation_of(&cluster).as_ref()
         && planned.decision.evacuation.is_some()
     {
+        let planned = Some(planned);
         let seeing =
-            Seeing { seen: &seen, validated: &validated, facts: &facts, planned: Some(planned), fault: None, now };
+            Seeing { seen: &seen, validated: &validated, facts: &facts, planned, fault: None, refused: None, now };
         report(world, &seeing).await?;
     }
     // Apply.
@@ -97,11 +112,17 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         None => Ok(()),
         Some(planned) => carry_out(world, key, &cluster, &seen, planned).await,
     };
+    // What is wrong with volumes is the cluster's affair, and none of its links'.
+    let grown = match (&planned, &applied) {
+        (Some(planned), Ok(())) => volumes::carry_out(world, key, &seen, &planned.volumes).await,
+        (None, _) | (_, Err(_)) => Ok(()),
+    };
     // Report.
     if applied.is_ok() && planned.as_ref().is_some_and(|planned| is_early(&cluster, &seen, planned)) {
         return Ok(wake(&facts, planned.as_ref()));
     }
     let fault = applied.as_ref().err().map(fault_of);
+    let refused = grown.as_ref().err().map(fault_of);
     let current = Seen { cluster: current_cluster(world, key).or(seen.cluster.clone()), ..seen.clone() };
     let seeing = Seeing {
         seen: &current,
@@ -109,10 +130,11 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         facts: &facts,
         planned: planned.as_ref(),
         fault: fault.as_ref(),
+        refused: refused.as_ref(),
         now,
     };
     report(world, &seeing).await?;
-    match applied {
+    match applied.and(grown) {
         Ok(()) => Ok(wake(&facts, planned.as_ref())),
         Err(ApplyError::Fault(fault)) => Err(ReconcileError::Fault(fault)),
         Err(ApplyError::Api(error)) => Err(error.into()),
@@ -170,7 +192,8 @@ async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64)
     }
     let validated = validate(&seen.observed);
     let facts = Facts::default();
-    report(world, &Seeing { seen, validated: &validated, facts: &facts, planned: None, fault: None, now }).await?;
+    let seeing = Seeing { seen, validated: &validated, facts: &facts, planned: None, fault: None, refused: None, now };
+    report(world, &seeing).await?;
     Ok(None)
 }
 
@@ -191,7 +214,8 @@ fn plan(
     let uid = valid.uid.clone().unwrap_or_default();
     let decision = step(kept_evacuation_of(cluster).as_ref(), facts, now);
     let token = token(seen);
-    let instance = Instance::decided(&uid, token.clone(), &decision);
+    let volumes = volumes::plan(seen, valid, &decision);
+    let instance = Instance::decided(&uid, token.clone(), &decision, volumes.template.clone());
     let (mut objects, authority, renew_at) = match &valid.internode_tls {
         Some(tls) => (Vec::new(), tls.ca.reveal().to_owned(), i64::MAX),
         None => {
@@ -210,7 +234,7 @@ fn plan(
     let config_hash = config_of(valid, &instance).config.hash;
     let children: Vec<_> = objects.iter().map(Child::to_json).collect();
     let targets = targets(seen, valid, &token, Arc::new(authority));
-    Ok(Planned { decision, children, config_hash, targets, renew_at })
+    Ok(Planned { decision, children, config_hash, targets, renew_at, volumes })
 }
 
 /// The token that was made once; a new one if there is none that can be used.
@@ -252,7 +276,11 @@ async fn carry_out(
     let owner = cluster.metadata.uid.as_deref().unwrap_or_default();
     // What else goes into the pod template was checked by the schema.
     let try_first = !cluster.spec.pod_overrides.is_empty();
-    apply::apply(world, key, owner, &planned.children, try_first).await?;
+    // One that is being removed takes nothing any more; what its removal tells makes the next pass.
+    let leaves = seen.set.as_ref().is_some_and(|set| set.metadata.deletion_timestamp.is_some());
+    let stays = |child: &&Value| !(leaves && child["kind"] == "StatefulSet");
+    let now: Vec<_> = planned.children.iter().filter(stays).cloned().collect();
+    apply::apply(world, key, owner, &now, try_first).await?;
     apply::prune(world, key, owner, &planned.children).await?;
     let pods: Vec<&Pod> = seen.pods.iter().map(|pod| &**pod).collect();
     apply::nudge(world, &key.namespace, &pods, &planned.config_hash).await?;
@@ -287,11 +315,13 @@ struct Seeing<'a> {
     facts: &'a Facts,
     planned: Option<&'a Planned>,
     fault: Option<&'a Fault>,
+    /// Volumes that can't grow.
+    refused: Option<&'a Fault>,
     now: i64,
 }
 
 async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
-    let Seeing { seen, validated, facts, planned, fault, now } = *seeing;
+    let Seeing { seen, validated, facts, planned, fault, refused, now } = *seeing;
     let of = |kind: &str, name: &str| -> Vec<Problem> {
         let all = validated.problems.iter();
         all.filter(|problem| problem.object.kind == kind && problem.object.name == name).cloned().collect()
@@ -301,6 +331,7 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
     let paused = seen.cluster.as_ref().is_some_and(is_paused);
     if let Some(cluster) = &seen.cluster {
         let certificates = valid.map(certificates_of).unwrap_or_default();
+        let resizing = planned.and_then(|planned| volumes::awaited(&planned.volumes));
         let status = cluster_status(&ClusterSeen {
             cluster,
             problems: &of("BrokerCluster", cluster.metadata.name.as_deref().unwrap_or_default()),
@@ -310,6 +341,7 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
             reports: &seen.reports,
             fault,
             certificates: &certificates,
+            volumes: refused.or(resizing.as_ref()),
             paused,
             now,
         });

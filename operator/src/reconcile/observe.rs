@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use tombolo_broker_api::EvacuationPhase;
 use tombolo_crds::brokercluster::{EvacuationPolicy, UpdateStrategy};
@@ -31,6 +32,8 @@ pub struct Seen {
     pub set: Option<Arc<StatefulSet>>,
     /// The pods.
     pub pods: Vec<Arc<Pod>>,
+    /// The claims of their volumes.
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// What the nodes said.
     pub reports: BTreeMap<u16, Report>,
 }
@@ -74,13 +77,15 @@ pub async fn observe(world: &World, key: &ClusterKey) -> Result<Seen, kube::Erro
         },
     };
     let labels = selector(name);
-    let pods = world.pods.select(namespace, |pod| {
-        let own = pod.metadata.labels.as_ref();
+    let selected = |metadata: &ObjectMeta| {
+        let own = metadata.labels.as_ref();
         labels.iter().all(|(key, value)| own.is_some_and(|own| own.get(key) == Some(value)))
-    });
+    };
+    let pods = world.pods.select(namespace, |pod| selected(&pod.metadata));
+    let claims = world.claims.select(namespace, |claim| selected(&claim.metadata));
     let observed = Observed { clusters: cluster.iter().cloned().collect(), links: links.clone(), secrets };
     let set = world.sets.get(namespace, name);
-    Ok(Seen { cluster, links, observed, own, set, pods, reports: world.reports.of(key) })
+    Ok(Seen { cluster, links, observed, own, set, pods, claims, reports: world.reports.of(key) })
 }
 
 /// The Secret as the API server has it now; asked for only if what is kept is older than what the watch told.

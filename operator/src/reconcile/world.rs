@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::core::error_boundary::InvalidObject;
@@ -38,6 +38,8 @@ pub struct World {
     pub sets: Cache<StatefulSet>,
     /// Our pods.
     pub pods: Cache<Pod>,
+    /// The claims of their volumes.
+    pub claims: Cache<PersistentVolumeClaim>,
     /// Metadata of our other child objects by kind, and of every Secret.
     pub metadata: BTreeMap<&'static str, Cache<ObjectMeta>>,
     /// What brokers said last.
@@ -107,6 +109,7 @@ impl World {
             links: Cache::default(),
             sets: Cache::default(),
             pods: Cache::default(),
+            claims: Cache::default(),
             metadata: METADATA_KINDS.into_iter().map(|kind| (kind, Cache::default())).collect(),
             reports: Reports::default(),
             targets: Targets::default(),

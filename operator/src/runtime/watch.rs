@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -43,6 +43,8 @@ pub struct Watching {
 }
 
 const OURS: &str = "app.kubernetes.io/managed-by=tombolo-operator";
+/// Claims bear what selects pods, and nothing else: the labels of a claim template can never be changed.
+const OUR_CLAIMS: &str = "app.kubernetes.io/name=tombolo-broker";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 const PAGE: u32 = 500;
 
@@ -69,6 +71,7 @@ impl Watching {
             tasks.spawn(self.clone().links(scope.clone()));
             tasks.spawn(self.clone().sets(scope.clone()));
             tasks.spawn(self.clone().pods(scope.clone()));
+            tasks.spawn(self.clone().claims(scope.clone()));
             let ours = || Config::default().labels(OURS).page_size(PAGE);
             // Those of releases are many and large, and nobody names them.
             let secrets = Config::default().fields("type!=helm.sh/release.v1").page_size(PAGE);
@@ -194,6 +197,32 @@ impl Watching {
                     told_of(&metadata);
                 }
                 Told::Listed(listing) => cache.prune(listing).iter().for_each(|pod| told_of(&pod.metadata)),
+            }
+        })
+        .await;
+    }
+
+    async fn claims(self, scope: Option<String>) {
+        let stream = watcher(
+            api::<PersistentVolumeClaim>(&self.world.client, scope.as_deref()),
+            Config::default().labels(OUR_CLAIMS).page_size(PAGE),
+        );
+        let watching = self.clone();
+        self.follow("PersistentVolumeClaim", scope, stream, move |told| {
+            let cache = &watching.world.claims;
+            let told_of = |metadata: &ObjectMeta| watching.wake(metadata, instance(metadata));
+            match told {
+                Told::Is(mut claim) => {
+                    claim.metadata.managed_fields = None;
+                    let metadata = claim.metadata.clone();
+                    put(cache, &metadata, *claim);
+                    told_of(&metadata);
+                }
+                Told::Gone(metadata) => {
+                    remove(cache, &metadata);
+                    told_of(&metadata);
+                }
+                Told::Listed(listing) => cache.prune(listing).iter().for_each(|claim| told_of(&claim.metadata)),
             }
         })
         .await;

@@ -33,6 +33,8 @@ pub struct ClusterSeen<'a> {
     pub fault: Option<&'a Fault>,
     /// Certificates of listeners with the time at which they expire, in seconds since 1970.
     pub certificates: &'a [(String, i64)],
+    /// What keeps volumes from having their size, if something does.
+    pub volumes: Option<&'a Fault>,
     /// The annotation that pauses is set.
     pub paused: bool,
     /// Seconds since 1970.
@@ -131,7 +133,7 @@ impl View<'_> {
 
     /// As its spec says; and, if not, whether it stays so until somebody acts.
     fn ready(&self, parts: &[Finding; 6]) -> (Finding, bool) {
-        let [_, available, progressing, config_applied, tls_ready, _] = parts;
+        let [_, available, progressing, config_applied, tls_ready, storage_ready] = parts;
         let no = |reason, message: String| Finding::new(READY, Truth::False, reason, message);
         if let Some(problem) = self.seen.problems.first() {
             return (no(problem.reason, said(self.seen.problems)), true);
@@ -141,6 +143,9 @@ impl View<'_> {
         }
         if !tls_ready.holds() {
             return (tls_ready.as_ready(), true);
+        }
+        if self.seen.volumes.is_some_and(|fault| fault.stalled) {
+            return (storage_ready.as_ready(), true);
         }
         if self.seen.decision.is_some_and(|decision| decision.progress == Progress::Hibernating) {
             let message = "replicas is 0: no node runs, volumes are kept";
@@ -156,6 +161,10 @@ impl View<'_> {
             if !part.holds() {
                 return (part.as_ready(), false);
             }
+        }
+        // Whether a volume is there at all, its pod has said above.
+        if self.seen.volumes.is_some() {
+            return (storage_ready.as_ready(), false);
         }
         let message = format!("{} serve clients with the newest configuration", nodes(self.seen.facts.wanted));
         (Finding::new(READY, Truth::True, reasons::CONVERGED, message), false)
@@ -305,12 +314,15 @@ impl View<'_> {
         if self.seen.cluster.spec.storage.is_none() {
             return found(Truth::True, reasons::NOT_USED, "the spec asks for no volumes");
         }
+        if let Some(fault) = self.seen.volumes {
+            return found(Truth::False, fault.reason, &fault.message);
+        }
         let running = |ordinal| {
             let pod = self.seen.facts.pods.iter().find(|pod| pod.ordinal == ordinal);
             pod.is_some_and(|pod| pod.ready_since.is_some())
         };
         if (0..self.seen.facts.wanted).all(running) {
-            found(Truth::True, reasons::CONVERGED, "every node has its volume")
+            found(Truth::True, reasons::CONVERGED, "every node has its volume, of the size that is asked for")
         } else {
             found(Truth::Unknown, reasons::WAITING_FOR_PODS, "a volume is known to be there once its node is ready")
         }

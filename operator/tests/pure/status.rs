@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tombolo_broker_api::{EvacuationPhase, LinkError, LinkState, LinkStatus, ListenerStatus, SpoolStatus, Status};
+use tombolo_crds::brokercluster::Storage;
 use tombolo_crds::kstatus::{Kstatus, kstatus, violations};
 use tombolo_crds::{BrokerCluster, ClusterLink, conditions, reasons};
 use tombolo_operator::observed::Observed;
@@ -66,6 +67,7 @@ struct Scene {
     reports: BTreeMap<u16, Report>,
     fault: Option<Fault>,
     certificates: Vec<(String, i64)>,
+    volumes: Option<Fault>,
     paused: bool,
     now: i64,
 }
@@ -81,6 +83,7 @@ impl Scene {
             reports: BTreeMap::from([(0, said(HASH)), (1, said(HASH))]),
             fault: None,
             certificates: Vec::new(),
+            volumes: None,
             paused: false,
             now: NOW,
         }
@@ -100,6 +103,7 @@ impl Scene {
             reports: &self.reports,
             fault: self.fault.as_ref(),
             certificates: &self.certificates,
+            volumes: self.volumes.as_ref(),
             paused: self.paused,
             now: self.now,
         });
@@ -169,6 +173,25 @@ fn a_cluster_is_ready_when_pods_configuration_and_brokers_all_say_so() {
         is(&shown, "Ready", "False", reason);
         assert_eq!(clean(&shown, &conditions::BROKER_CLUSTER), seen_as, "{reason}");
     }
+}
+
+#[test]
+fn a_cluster_whose_volumes_grow_is_on_its_way_and_one_whose_volumes_may_not_is_stuck() {
+    let mut scene = Scene::new();
+    scene.cluster.spec.storage = Some(Storage { size: "2Gi".to_owned(), ..Storage::default() });
+    let fault = |reason, stalled| Some(Fault { reason, message: "claim data-edge-0".to_owned(), stalled });
+    scene.volumes = fault(reasons::VOLUME_RESIZING, false);
+    let shown = scene.shown();
+    is(&shown, "StorageReady", "False", "VolumeResizing");
+    is(&shown, "Ready", "False", "VolumeResizing");
+    assert_eq!(clean(&shown, &conditions::BROKER_CLUSTER), Kstatus::InProgress);
+    scene.volumes = fault(reasons::VOLUME_EXPANSION_REFUSED, true);
+    let shown = scene.shown();
+    is(&shown, "Ready", "False", "VolumeExpansionRefused");
+    is(&shown, "Available", "True", "QuorumReady");
+    assert_eq!(clean(&shown, &conditions::BROKER_CLUSTER), Kstatus::Failed);
+    scene.volumes = None;
+    is(&scene.shown(), "StorageReady", "True", "Converged");
 }
 
 #[test]

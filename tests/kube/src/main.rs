@@ -19,6 +19,7 @@ mod sandbox;
 mod story;
 mod tools;
 mod traffic;
+mod volumes;
 mod watchman;
 
 use std::future::Future;
@@ -81,6 +82,9 @@ tests! {
         a_broken_image_stops_an_update_and_a_mended_one_goes_on
         fewer_nodes_leave_one_after_another_and_a_deadline_is_said
         a_session_outlives_an_update_of_every_node_with_what_waits_for_it;
+    volumes:
+        volumes_grow_while_their_pods_go_on
+        a_class_that_lets_nothing_grow_is_named_and_awaited;
     faults:
         missing_crds_are_named_and_awaited
         a_second_operator_waits_and_takes_over
