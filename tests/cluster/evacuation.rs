@@ -179,6 +179,24 @@ async fn a_node_that_can_not_become_empty_says_so_when_its_time_is_over_and_keep
 }
 
 #[tokio::test]
+async fn a_node_that_is_told_to_stop_ends_when_its_time_to_stop_is_over_though_it_is_not_empty() {
+    let mut cluster = Cluster::with(2, |_, config| {
+        let evacuation = &mut config.tuning.cluster.evacuation;
+        (evacuation.timeout, evacuation.stop_timeout) = (Seconds(900), Some(Seconds(2)));
+        config.tuning.cluster.suspend_after = Seconds(600);
+    })
+    .await;
+    drop(Client::persistent(cluster.address(0), 5, "one").await);
+    // It is there and takes nothing.
+    cluster.nodes[1].child.signal(Signal::STOP);
+    cluster.nodes[0].child.signal(Signal::TERM);
+    assert!(cluster.nodes[0].child.end().await.success());
+    let log = cluster.nodes[0].child.output();
+    assert!(log.contains("stops though it is not empty"), "{log}");
+    cluster.nodes[1].child.signal(Signal::CONT);
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_told_to_stop_as_a_whole_does_not_wait_for_itself() {
     let mut cluster = Cluster::start(2).await;
     let (client, _) = Client::persistent(cluster.address(0), 5, "one").await;

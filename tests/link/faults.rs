@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::pair::{Pair, publish, take};
+use crate::pair::{FILES, Pair, publish, take};
 use tokio::task::JoinHandle;
+use tombolo_broker_api::Seconds;
 use tombolo_tests::client::Client;
 use tombolo_tests::proxy::{Way, Weather};
 
@@ -66,6 +67,36 @@ async fn an_outage_is_bridged_by_the_spool_and_by_kept_interest() {
     all_once(&mut far).await;
     pair.ready().await;
     pair.near.admin.link_when("to-far", "the spool is empty", |l| l.spool.messages == 0).await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_removed_with_time_waits_for_a_remote_that_is_away_and_takes_nothing_more() {
+    let mut pair = Pair::start().await;
+    let mut far = subscriber(&pair).await;
+    pair.proxy.set(Weather { refuse: true, ..Weather::default() });
+    pair.proxy.cut();
+    pair.near.admin.link_when("to-far", "not ready", |l| !l.ready).await;
+    let mut client = Client::clean(pair.near.address, 5, "publisher").await;
+    for n in 0..10 {
+        publish(&mut client, "t/x", 1, n).await;
+    }
+    pair.near.admin.link_when("to-far", "all wait", |l| l.spool.messages == 10).await;
+    let mut config = pair.near.config.clone();
+    config.links[0].spool.drain_for = Some(Seconds(300));
+    config.hash = "draining".to_owned();
+    pair.near.rewrite(config, &FILES);
+    pair.near.admin.status_when("the change is taken", |s| s.config_hash == "draining").await;
+    for n in 10..15 {
+        publish(&mut client, "t/x", 1, n).await;
+    }
+    let link = pair.near.admin.link_when("to-far", "it is there", |_| true).await;
+    assert_eq!(link.spool.messages, 10, "it takes nothing more");
+    pair.proxy.set(Weather::default());
+    for n in 0..10 {
+        assert_eq!(take(&mut far).await, n);
+    }
+    pair.near.admin.status_when("the link is gone", |s| s.links.is_empty()).await;
+    far.ping().await;
 }
 
 #[tokio::test]

@@ -329,6 +329,10 @@ pub struct Spool {
     pub when_full: WhenFull,
     /// Bytes of QoS 0 messages; past it new ones are dropped.
     pub max_bytes_qos0: ByteSize,
+    /// The link is being removed: it takes nothing more from clients, sends what waits, also after the remote was away, and ends
+    /// then, after this time at the latest. Absent: it stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_for: Option<Seconds>,
 }
 
 impl Default for Spool {
@@ -338,6 +342,7 @@ impl Default for Spool {
             max_age: Seconds(86_400),
             when_full: WhenFull::DropOldest,
             max_bytes_qos0: ByteSize(8 << 20),
+            drain_for: None,
         }
     }
 }

@@ -142,7 +142,8 @@ impl Check<'_> {
             when_home_down: _,
             evacuation,
         } = tuning;
-        let Evacuation { disconnects_per_second, moves_per_second, timeout, server_reference: _ } = evacuation;
+        let Evacuation { disconnects_per_second, moves_per_second, timeout, stop_timeout, server_reference: _ } =
+            evacuation;
         for (key, value, range) in [
             ("maxOutboxBytes", max_outbox_bytes.0, OUTBOX_BYTES_MIN..=u64::MAX),
             ("maxOutboxAge", max_outbox_age.0, 1..=10 * 365 * 86_400),
@@ -151,6 +152,7 @@ impl Check<'_> {
             ("evacuation.disconnectsPerSecond", u64::from(*disconnects_per_second), 1..=100_000),
             ("evacuation.movesPerSecond", u64::from(*moves_per_second), 1..=100_000),
             ("evacuation.timeout", timeout.0, 1..=86_400),
+            ("evacuation.stopTimeout", stop_timeout.map_or(1, |time| time.0), 1..=86_400),
         ] {
             self.within(&format!("tuning.cluster.{key}"), value, range);
         }
@@ -172,6 +174,7 @@ impl Check<'_> {
         self.routes(&format!("{at}.send"), link.send.as_deref().unwrap_or_default(), levels);
         self.within(&format!("{at}.spool.maxBytes"), link.spool.max_bytes.0, 1024..=u64::MAX);
         self.within(&format!("{at}.spool.maxAge"), link.spool.max_age.0, 1..=10 * 365 * 86_400);
+        self.within(&format!("{at}.spool.drainFor"), link.spool.drain_for.map_or(1, |time| time.0), 1..=86_400);
         if let Some(dial) = &link.dial {
             // Absent when a file could not be read, which was said already.
             if let Some(files) = loaded.links.get(&link.name) {

@@ -20,35 +20,34 @@ impl Node {
     pub(super) fn evacuation(&self, status: &Status) -> Option<EvacuationStatus> {
         let shared = self.shared();
         let (since, unix) = shared.evacuation.since()?;
-        let timeout = self.evacuation_timeout();
-
+        let timeout = Millis::from(self.config().loaded.config.tuning.cluster.evacuation.timeout);
+        let now = shared.clock.now();
+        let until = shared.evacuation.leaves_by().map_or(since + timeout, |by| by.min(since + timeout));
         let outboxes = status.peers.iter().map(|peer| peer.outbox.messages);
         let spools = status.links.iter().map(|link| link.spool.messages);
         let left = EvacuationStatus {
             phase: EvacuationPhase::Evacuating,
             since_unix_seconds: unix.0,
-            deadline_unix_seconds: unix.0 + timeout.0 / 1000,
+            deadline_unix_seconds: unix.0 + until.since(since).0 / 1000,
             connections: status.connections,
             sessions: status.sessions,
             draining: status.session_moves.unsettled,
             waiting_messages: outboxes.chain(spools).sum(),
             moved: shared.evacuation.moved(),
         };
-        let late = shared.clock.now() >= since + timeout;
-        Some(EvacuationStatus { phase: phase(&left, late), ..left })
+        Some(EvacuationStatus { phase: phase(&left, now >= until), ..left })
     }
 
-    fn evacuation_timeout(&self) -> Millis {
-        Millis::from(self.config().loaded.config.tuning.cluster.evacuation.timeout)
-    }
-
-    /// Empties the node, and returns when nothing is left, when `timeout` is over, or when no other node takes what it has.
+    /// Empties the node, and returns when nothing is left, when `timeout` or `stopTimeout` is over, or when no other node takes
+    /// what it has.
     pub async fn leave(&self) {
         let shared = self.shared();
         if self.config().cluster.as_ref().is_none_or(|cluster| cluster.others.is_empty()) {
             return;
         }
-        shared.evacuation.leave(shared.clock.now());
+        let (now, config) = (shared.clock.now(), self.config());
+        let evacuation = &config.loaded.config.tuning.cluster.evacuation;
+        shared.evacuation.leave(now, now + Millis::from(evacuation.stop_timeout.unwrap_or(evacuation.timeout)));
         shared.inboxes.iter().for_each(|inbox| inbox.ready().nudge());
         let mut forlorn = Duration::ZERO;
         loop {

@@ -107,8 +107,8 @@ impl Broker {
     }
 
     /// Empties the node, so that it can be stopped and nobody loses anything: clients and sessions go to other nodes of the
-    /// cluster, what waits is sent. Returns when nothing is left, at the latest after `tuning.cluster.evacuation.timeout`; at
-    /// once if it is alone.
+    /// cluster, what waits is sent. Returns when nothing is left, at the latest after `tuning.cluster.evacuation.timeout`
+    /// or its `stopTimeout`; at once if it is alone.
     pub async fn leave(&self) {
         self.node.leave().await;
     }

@@ -28,8 +28,8 @@ pub struct Evacuation {
 struct State {
     /// The configuration says so.
     configured: bool,
-    /// The node was told to stop.
-    leaving: bool,
+    /// The node was told to stop, and ends then at the latest.
+    leaving: Option<Millis>,
     since: Option<(Millis, UnixSeconds)>,
     /// Nodes that are being emptied by the configuration, and those that say so themselves.
     away: [BTreeSet<Arc<str>>; 2],
@@ -94,15 +94,15 @@ impl Evacuation {
         self.review(&mut state, now);
     }
 
-    /// The node was told to stop: it goes on only until it is empty.
-    pub fn leave(&self, now: Millis) {
+    /// The node was told to stop: it goes on until it is empty, and not beyond `until`.
+    pub fn leave(&self, now: Millis, until: Millis) {
         let mut state = self.lock();
-        state.leaving = true;
+        state.leaving = Some(until);
         self.review(&mut state, now);
     }
 
     fn review(&self, state: &mut State, now: Millis) {
-        let active = state.configured || state.leaving;
+        let active = state.configured || state.leaving.is_some();
         if active && state.since.is_none() {
             state.since = Some((now, UnixSeconds::now()));
             self.moved.store(0, Ordering::Release);
@@ -122,6 +122,11 @@ impl Evacuation {
     /// Since when it is, if it is.
     pub fn since(&self) -> Option<(Millis, UnixSeconds)> {
         self.lock().since
+    }
+
+    /// When the node ends at the latest, if it was told to stop.
+    pub fn leaves_by(&self) -> Option<Millis> {
+        self.lock().leaving
     }
 
     /// Sessions that other nodes took since it began.
@@ -286,7 +291,7 @@ mod tests {
         assert!(evacuation.is_active() && evacuation.since().is_some_and(|(since, _)| since == Millis(1)));
         evacuation.configure(false, BTreeSet::new(), Millis(2));
         assert!(!evacuation.is_active() && evacuation.since().is_none());
-        evacuation.leave(Millis(3));
+        evacuation.leave(Millis(3), Millis(9));
         evacuation.configure(false, ["b".into()].into(), Millis(4));
         assert!(evacuation.is_active() && evacuation.since().is_some_and(|(since, _)| since == Millis(3)));
         evacuation.hear(&"c".into(), true);

@@ -41,12 +41,21 @@ pub struct LinkRow {
     pub dial: Dial,
     /// How far the log of what local clients want was read.
     pub interest_cursor: u64,
-    /// The link was removed: it takes no more, sends what waits, and ends at this time at the latest.
-    pub draining: Option<Millis>,
+    /// The link was removed: it takes no more, sends what waits, and ends.
+    pub draining: Option<Draining>,
     /// What it has given to other nodes of this cluster, and they have not taken yet.
     pub passing: Passing,
     /// Its ways by other nodes, and theirs by this one.
     pub ways: Ways,
+}
+
+/// How long a link that was removed goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// It ends at this time at the latest.
+    pub until: Millis,
+    /// It waits for a remote that is away; otherwise it ends when nothing can be sent.
+    pub patient: bool,
 }
 
 /// What a link joins this node with.
@@ -202,7 +211,8 @@ impl Shard {
     pub(super) fn tick_link(&mut self, slot: u32) {
         let now = self.core.now;
         self.with_link(slot, |link, out| link.tick(out, now.duration()));
-        if self.link_row(slot).and_then(|row| row.draining).is_some_and(|until| until <= now || self.is_drained(slot)) {
+        let draining = self.link_row(slot).and_then(|row| row.draining);
+        if draining.is_some_and(|draining| draining.until <= now || self.is_drained(slot, draining.patient)) {
             self.remove_link(slot);
             return;
         }
@@ -382,16 +392,17 @@ impl Shard {
         }
     }
 
-    /// Whether nothing waits for a link's remote, or nothing can reach it.
-    pub(super) fn is_drained(&self, slot: u32) -> bool {
+    /// Whether nothing waits for a link's remote, or nothing can reach it, for which only a patient one waits.
+    pub(super) fn is_drained(&self, slot: u32, patient: bool) -> bool {
         let link = self.link_row(slot).and_then(|row| row.link.as_ref());
         let status = link.map(|link| link.status(self.core.now.duration(), 0));
-        status.is_none_or(|status| status.spool.messages == 0 || !status.ready)
+        status.is_none_or(|status| status.spool.messages == 0 || !patient && !status.ready)
     }
 
-    /// The row of a link; one that was removed and still sends is no longer found.
+    /// The row of a link; one that was removed and still sends is no longer found, unless it waits for its remote.
     pub(super) fn link_of(&self, link: &LinkKey) -> Option<u32> {
-        let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && row.draining.is_none());
+        let stays = |row: &LinkRow| row.draining.is_none_or(|draining| draining.patient);
+        let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && stays(row));
         self.links.iter().copied().find(is)
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tombolo_broker_api as api;
 
-use super::link::{Dial, LinkRow, Target};
+use super::link::{Dial, Draining, LinkRow, Target};
 use super::passing::Passing;
 use super::row::{Role, Row};
 use super::way::Ways;
@@ -24,8 +24,10 @@ const DRAIN_MAX: Millis = Millis(10_000);
 // === impl Shard ===
 
 impl Shard {
-    /// Links of this shard as the configuration has them now; others are shut.
+    /// Links of this shard as the configuration has them now; others are drained, and so are those that it is about to remove.
     pub(super) fn configure_links(&mut self, configs: Vec<api::Link>) {
+        let (leaving, configs): (Vec<_>, Vec<_>) =
+            configs.into_iter().partition(|config| config.spool.drain_for.is_some());
         let gone: Vec<u32> = self
             .links
             .iter()
@@ -39,7 +41,15 @@ impl Shard {
             })
             .collect();
         for slot in gone {
-            self.drain_link(slot);
+            let target = self.link_row(slot).map(|row| &row.target);
+            let announced = leaving
+                .iter()
+                .find(|config| matches!(target, Some(Target::Cluster(old)) if is_same(config, old) && config.enabled));
+            let (longest, patient) = match announced.and_then(|config| config.spool.drain_for) {
+                Some(longest) => (Millis::from(longest), true),
+                None => (DRAIN_MAX, false),
+            };
+            self.drain_link_for(slot, longest, patient);
         }
         let before = self.links.len();
         for config in configs {
@@ -142,13 +152,19 @@ impl Shard {
 
     /// A link was removed: what waits for its remote is sent first, within [`DRAIN_MAX`].
     pub(super) fn drain_link(&mut self, slot: u32) {
-        if self.is_drained(slot) {
+        self.drain_link_for(slot, DRAIN_MAX, false);
+    }
+
+    /// A link is removed: what waits for its remote is sent first, within `longest`, or what is left of the time that it had.
+    fn drain_link_for(&mut self, slot: u32, longest: Millis, patient: bool) {
+        if self.is_drained(slot, patient) {
             self.remove_link(slot);
             return;
         }
-        let until = self.core.now + DRAIN_MAX;
+        let until = self.core.now + longest;
         if let Some(row) = self.link_row_mut(slot) {
-            row.draining.get_or_insert(until);
+            let until = row.draining.map_or(until, |draining| draining.until.min(until));
+            row.draining = Some(Draining { until, patient });
         }
     }
 

@@ -285,8 +285,8 @@ impl Shard {
     pub(super) fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         let now = self.core.now;
-        let drained =
-            self.core.outboxes.iter().all(Batch::is_empty) && self.links.iter().all(|slot| self.is_drained(*slot));
+        let drained = self.core.outboxes.iter().all(Batch::is_empty)
+            && self.links.iter().all(|slot| self.is_drained(*slot, false));
         if !drained && now < deadline {
             return false;
         }

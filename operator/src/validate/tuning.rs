@@ -68,7 +68,8 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         when_home_down: _,
         evacuation,
     } = cluster;
-    let Evacuation { disconnects_per_second, moves_per_second, timeout, server_reference: _ } = evacuation;
+    let Evacuation { disconnects_per_second, moves_per_second, timeout, stop_timeout, server_reference: _ } =
+        evacuation;
     let Mqtt {
         max_packet_size,
         receive_maximum,
@@ -91,7 +92,7 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         Shards::Count(count) => u64::from(*count),
     };
     // A client id of 23 bytes must be taken `[MQTT-3.1.3-5]`; a Receive Maximum of 0 is an error `[MQTT-3.1.2.11.3]`.
-    let bounds: [(&str, u64, RangeInclusive<u64>); 20] = [
+    let bounds: [(&str, u64, RangeInclusive<u64>); 21] = [
         ("shards", shards, 1..=64),
         ("mqtt.maxPacketSize", max_packet_size.0, 1024..=PACKET_BYTES_MAX),
         ("mqtt.receiveMaximum", u64::from(*receive_maximum), 1..=65_535),
@@ -112,6 +113,7 @@ fn out_of_range(tuning: &Tuning) -> Vec<(String, String)> {
         ("cluster.evacuation.disconnectsPerSecond", u64::from(*disconnects_per_second), 1..=100_000),
         ("cluster.evacuation.movesPerSecond", u64::from(*moves_per_second), 1..=100_000),
         ("cluster.evacuation.timeout", timeout.0, 1..=86_400),
+        ("cluster.evacuation.stopTimeout", stop_timeout.map_or(1, |time| time.0), 1..=86_400),
     ];
     let outside = bounds.into_iter().filter(|(_, value, range)| !range.contains(value));
     outside

@@ -74,6 +74,10 @@ pub struct Evacuation {
     /// Time that a node has to become empty; after it the node says that it is late, and goes on trying. 1 s to 24 h. A node
     /// that was told to stop ends then, at the latest.
     pub timeout: Seconds,
+    /// As `timeout`, for a node that was told to stop, where something else ends it after a while: what is over first counts.
+    /// 1 s to 24 h. Absent: `timeout` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<Seconds>,
     /// Where MQTT 5.0 clients are told to go (`Server Reference`, `[MQTT-4.11.0-1]`): with it they get 0x9C Use another
     /// server, without it 0x8B Server shutting down. Empty: none, they reconnect by the name that they know.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -86,6 +90,7 @@ impl Default for Evacuation {
             disconnects_per_second: 200,
             moves_per_second: 1_000,
             timeout: Seconds(300),
+            stop_timeout: None,
             server_reference: String::new(),
         }
     }

@@ -124,7 +124,13 @@ fn three_clusters_in_a_ring_with_transit_make_no_loop() {
 #[test]
 fn a_small_spool_stays_small_whatever_its_policy() {
     for when_full in [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Backpressure] {
-        let spool = Spool { max_bytes: ByteSize(600), max_age: Seconds(2), when_full, max_bytes_qos0: ByteSize(300) };
+        let spool = Spool {
+            max_bytes: ByteSize(600),
+            max_age: Seconds(2),
+            when_full,
+            max_bytes_qos0: ByteSize(300),
+            ..Spool::default()
+        };
         holds(&format!("small spool, {when_full:?}"), &Plan { spool, messages: 300, ..Plan::pair() }, 150);
     }
 }
@@ -156,7 +162,13 @@ fn nodes_of_a_cluster_agree_on_their_groups_and_lose_no_stamp() {
     holds("three nodes", &Plan::cluster(3), 300);
     holds("four nodes, no trouble with nodes", &Plan { restarts: 0, ..Plan::cluster(4) }, 100);
     for when_full in [WhenFull::DropOldest, WhenFull::Backpressure] {
-        let spool = Spool { max_bytes: ByteSize(900), max_age: Seconds(2), when_full, max_bytes_qos0: ByteSize(300) };
+        let spool = Spool {
+            max_bytes: ByteSize(900),
+            max_age: Seconds(2),
+            when_full,
+            max_bytes_qos0: ByteSize(300),
+            ..Spool::default()
+        };
         holds("three nodes with small outboxes", &Plan { spool, messages: 300, ..Plan::cluster(3) }, 60);
     }
 }
