@@ -20,10 +20,12 @@ pub const AVAILABLE: &str = "Available";
 pub const PROGRESSING: &str = "Progressing";
 /// BrokerCluster: every node runs the newest configuration.
 pub const CONFIG_APPLIED: &str = "ConfigApplied";
-/// BrokerCluster: the certificates of all listeners are there and valid.
+/// BrokerCluster: the certificates of listeners and nodes are there and valid.
 pub const TLS_READY: &str = "TLSReady";
 /// BrokerCluster: every volume is bound and has its size.
 pub const STORAGE_READY: &str = "StorageReady";
+/// BrokerCluster: the ServiceMonitor that the spec asks for is there.
+pub const MONITORING_READY: &str = "MonitoringReady";
 /// BrokerCluster: an upgrade waits for somebody's consent.
 pub const UPGRADE_BLOCKED: &str = "UpgradeBlocked";
 
@@ -37,7 +39,7 @@ pub const FORWARDING: &str = "Forwarding";
 pub const BACKLOG_HEALTHY: &str = "BacklogHealthy";
 
 /// Condition types of a BrokerCluster that are always present.
-pub const BROKER_CLUSTER: [&str; 7] =
-    [READY, RESOLVED_REFS, AVAILABLE, PROGRESSING, CONFIG_APPLIED, TLS_READY, STORAGE_READY];
+pub const BROKER_CLUSTER: [&str; 8] =
+    [READY, RESOLVED_REFS, AVAILABLE, PROGRESSING, CONFIG_APPLIED, TLS_READY, STORAGE_READY, MONITORING_READY];
 /// Condition types of a ClusterLink that are always present.
 pub const CLUSTER_LINK: [&str; 6] = [READY, RESOLVED_REFS, PROGRAMMED, CONNECTED, FORWARDING, BACKLOG_HEALTHY];

@@ -30,5 +30,7 @@ pub const API_VERSION: &str = "tombolo.dev/v1alpha1";
 pub const BUNDLE_VERSION_ANNOTATION: &str = "tombolo.dev/bundle-version";
 /// Annotation of a pod that agrees to its replacement, where `spec.update.strategy` is Manual and its value is `true`.
 pub const REPLACE_ANNOTATION: &str = "tombolo.dev/replace";
+/// Finalizer of a ClusterLink whose waiting messages leave before it goes.
+pub const DRAIN_FINALIZER: &str = "tombolo.dev/drain";
 /// Annotation that makes the operator leave an object alone while its value is `true`.
 pub const PAUSED_ANNOTATION: &str = "tombolo.dev/paused";

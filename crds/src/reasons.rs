@@ -76,6 +76,8 @@ reasons! {
     PAUSED_BY_ANNOTATION = "PausedByAnnotation";
     /// The link is switched off.
     DISABLED = "Disabled";
+    /// The link is deleted, and what waits for the remote leaves first.
+    DRAINING = "Draining";
     /// No connection with the remote cluster stands.
     REMOTE_UNREACHABLE = "RemoteUnreachable";
     /// The remote cluster refused the link's user.
@@ -106,6 +108,10 @@ reasons! {
     CHILD_REFUSED = "ChildRefused";
     /// An object of that name exists and belongs to somebody else.
     NAME_TAKEN = "NameTaken";
+    /// A kind that the spec asks for is not installed; it is looked for every few seconds.
+    CRD_MISSING = "CRDMissing";
+    /// The issuer has not made the certificate yet.
+    CERTIFICATE_PENDING = "CertificatePending";
     /// Volumes are growing.
     VOLUME_RESIZING = "VolumeResizing";
     /// A volume is to grow, and the API server refuses it.

@@ -16,7 +16,8 @@ pub struct Update {
     pub min_ready_seconds: i32,
     /// How a node is emptied before it stops.
     pub evacuation: Evacuation,
-    /// Seconds that a pod gets to stop. Default: 120.
+    /// Seconds that a pod gets to stop; a node that was not emptied before, as when its Kubernetes node is drained, empties itself
+    /// within them. Default: 120.
     #[schemars(range(min = 5, max = 3600))]
     pub termination_grace_period_seconds: i64,
 }
@@ -67,7 +68,8 @@ pub struct Evacuation {
     #[serde(default = "takeover_wait")]
     #[schemars(range(min = 0, max = 3600))]
     pub takeover_wait_seconds: i32,
-    /// Seconds after which the node stops although it is not empty. Default: 900.
+    /// Seconds after which an update, or fewer replicas, stop the node although it is not empty. A node that is stopped without
+    /// having been emptied before has terminationGracePeriodSeconds instead. Default: 900.
     #[serde(default = "deadline")]
     #[schemars(range(min = 30, max = 86400))]
     pub deadline_seconds: i32,

@@ -127,7 +127,7 @@ pub struct ClusterLinkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advanced: Option<Advanced>,
 
-    /// Drain waits, for a bounded time, until what waits for the remote has left before the link goes; Delete drops it.
+    /// Drain waits, for five minutes at most, until what waits for the remote has left before the link goes; Delete drops it.
     /// Default: Drain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

@@ -26,6 +26,8 @@ use tombolo_crds::brokercluster::{ExternalTrafficPolicy, Retention, ServiceType,
 use tombolo_crds::common::Management;
 
 use super::config::{Placement, Rendered, SecurePlacement, render};
+use super::extras::SERVICE_LABEL;
+use super::kept::KeptLinks;
 use super::metadata::{self, Names, selector};
 use super::pod;
 use super::rollout::{Decision, HOLD};
@@ -54,6 +56,8 @@ pub struct Instance {
     pub evacuating: Vec<u16>,
     /// The size in the claim template; none: what the spec asks for.
     pub claim_size: Option<String>,
+    /// Links that are paused.
+    pub kept: KeptLinks,
 }
 
 /// A child object.
@@ -117,7 +121,7 @@ pub fn config(cluster: &ValidCluster, instance: &Instance) -> Rendered {
         cluster: nodes(cluster, instance, &Names::of(&cluster.name)),
         data_dir: PathBuf::from(pod::DATA_DIR),
     };
-    render(cluster, &placement)
+    render(cluster, &placement).keeping(&instance.kept)
 }
 
 /// A hash of a pod template, to see whether it changed without knowing what the API server fills in.
@@ -145,6 +149,7 @@ impl Instance {
             nodes: cluster.nodes(),
             evacuating: Vec::new(),
             claim_size: None,
+            kept: KeptLinks::default(),
         }
     }
 
@@ -154,6 +159,7 @@ impl Instance {
         admin_token: Confidential,
         decision: &Decision,
         claim_size: Option<String>,
+        kept: KeptLinks,
     ) -> Self {
         Self {
             cluster_id: cluster_id.to_owned(),
@@ -163,6 +169,7 @@ impl Instance {
             nodes: decision.nodes,
             evacuating: decision.evacuating.clone(),
             claim_size,
+            kept,
         }
     }
 }
@@ -246,7 +253,7 @@ fn headless(cluster: &ValidCluster, names: &Names) -> Service {
 
 fn admin(cluster: &ValidCluster, names: &Names) -> Service {
     Service {
-        metadata: metadata::child(cluster, &names.admin),
+        metadata: admin_metadata(cluster, names),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(selector(&cluster.name)),
@@ -255,6 +262,14 @@ fn admin(cluster: &ValidCluster, names: &Names) -> Service {
         }),
         status: None,
     }
+}
+
+/// With what a ServiceMonitor finds it by.
+fn admin_metadata(cluster: &ValidCluster, names: &Names) -> ObjectMeta {
+    let mut metadata = metadata::child(cluster, &names.admin);
+    let (key, value) = SERVICE_LABEL;
+    metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    metadata
 }
 
 fn clients(cluster: &ValidCluster, names: &Names) -> Service {

@@ -11,6 +11,7 @@ use tombolo_broker_api::{
 };
 use tombolo_crds::brokercluster::Anonymous as AnonymousSpec;
 
+use super::kept::KeptLinks;
 use crate::validate::{Confidential, ValidCluster, ValidDial, ValidLink, ValidListener, port_of};
 
 /// Name of the configuration among the files.
@@ -96,6 +97,14 @@ fn sealed(mut files: BTreeMap<String, Vec<u8>>, config: Config) -> Rendered {
 // === impl Rendered ===
 
 impl Rendered {
+    /// The same with paused links as they were.
+    #[must_use]
+    pub fn keeping(&self, kept: &KeptLinks) -> Self {
+        let (mut files, mut config) = (self.files.clone(), Config { hash: String::new(), ..self.config.clone() });
+        kept.replace(&mut config.links, &mut files);
+        sealed(files, config)
+    }
+
     /// The same with these nodes of the cluster being emptied.
     #[must_use]
     pub fn evacuating(&self, nodes: &[String]) -> Self {

@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::validate::ValidCluster;
+use super::rollout::HOLD;
+use crate::validate::{ValidCluster, internode_secret};
 
 /// Names of the child objects; each fits into a DNS label, since the name of a cluster has at most 45 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub struct Names {
     pub admin: String,
     /// The Secret with the configuration.
     pub config: String,
-    /// The Secret with the certificate of the nodes among themselves, where the manifest names none: `tls.crt` and
+    /// The Secret with the certificate of the nodes among themselves, where the manifest names none, made by the operator or,
+    /// with an issuer, by cert-manager: `tls.crt` and
     /// `tls.key`, which all nodes share since they share the configuration, and `ca.crt`, an authority of this cluster
     /// alone. The certificate has the name of each node as a DNS name.
     pub internode: String,
@@ -36,6 +38,14 @@ pub fn selector(cluster: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// What the certificate of the nodes must name: every node that there can ever be, so that no change of their number needs
+/// another one, and the ways to them.
+pub fn node_names(cluster: &str, namespace: &str) -> Vec<String> {
+    let nodes = (0..HOLD).map(|ordinal| format!("{cluster}-{ordinal}"));
+    let ways = [format!("*.{cluster}-nodes.{namespace}.svc"), format!("{cluster}-admin.{namespace}.svc")];
+    nodes.chain(ways).collect()
+}
+
 // === impl Names ===
 
 impl Names {
@@ -46,7 +56,7 @@ impl Names {
             nodes: format!("{cluster}-nodes"),
             admin: format!("{cluster}-admin"),
             config: format!("{cluster}-config"),
-            internode: format!("{cluster}-internode"),
+            internode: internode_secret(cluster),
             authority: format!("{cluster}-authority"),
         }
     }

@@ -2,6 +2,8 @@
 
 mod children;
 pub mod config;
+pub mod extras;
+pub mod kept;
 mod metadata;
 mod pod;
 pub mod rollout;
@@ -11,5 +13,5 @@ pub use children::{
     CONFIG_HASH_ANNOTATION, Child, Instance, TEMPLATE_HASH_ANNOTATION, children, config as config_of, template,
     template_hash,
 };
-pub use metadata::{Names, secret_child, selector};
+pub use metadata::{Names, node_names, secret_child, selector};
 pub use pod::{DATA_VOLUME, DEFAULT_IMAGE};

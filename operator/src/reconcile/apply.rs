@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tombolo_crds::reasons;
 
 use super::world::{Applied, ClusterKey, METADATA_KINDS, World};
+use crate::plan::extras::{CERTIFICATE, SERVICE_MONITOR};
 use crate::plan::{CONFIG_HASH_ANNOTATION, selector};
 use crate::status::Fault;
 
@@ -21,13 +22,15 @@ use crate::status::Fault;
 pub const FIELD_MANAGER: &str = "tombolo-operator/children";
 
 /// Objects of a kind that is watched.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 8] = [
     ("ServiceAccount", "", "v1"),
     ("Secret", "", "v1"),
     ("Service", "", "v1"),
     ("NetworkPolicy", "networking.k8s.io", "v1"),
     ("PodDisruptionBudget", "policy", "v1"),
     ("StatefulSet", "apps", "v1"),
+    (SERVICE_MONITOR.kind, SERVICE_MONITOR.group, SERVICE_MONITOR.version),
+    (CERTIFICATE.kind, CERTIFICATE.group, CERTIFICATE.version),
 ];
 
 /// What went wrong: a fault for the status, or something to try again.

@@ -10,7 +10,7 @@ use rcgen::{
 use tombolo_crds::Secret;
 
 use crate::observed::secret_value;
-use crate::plan::rollout::HOLD;
+use crate::plan::node_names;
 
 /// The content of a Secret.
 pub type Data = BTreeMap<String, ByteString>;
@@ -106,7 +106,6 @@ fn new_authority(cluster: &str, now: i64, before: Option<&Secret>) -> Result<Dat
     Ok(data)
 }
 
-/// Names every node that there can ever be, so that no change of their number needs another certificate.
 fn new_nodes(
     cluster: &str,
     namespace: &str,
@@ -116,11 +115,8 @@ fn new_nodes(
 ) -> Result<Data, CertificateError> {
     let text = |key: &str| String::from_utf8_lossy(authority.get(key).map_or(&[][..], |value| &value.0)).into_owned();
     let issuer = Issuer::from_ca_cert_pem(&text("tls.crt"), KeyPair::from_pem(&text("tls.key"))?)?;
-    let mut names: Vec<_> = (0..HOLD).map(|ordinal| format!("{cluster}-{ordinal}")).collect();
-    names.push(format!("*.{cluster}-nodes.{namespace}.svc"));
-    names.push(format!("{cluster}-admin.{namespace}.svc"));
     let key = KeyPair::generate()?;
-    let mut params = params(names, cluster, now, NODES_DAYS)?;
+    let mut params = params(node_names(cluster, namespace), cluster, now, NODES_DAYS)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let certificate = params.signed_by(&key, &issuer)?.pem();
     let mut data = pair(certificate, &key);

@@ -3,7 +3,9 @@
 pub mod apply;
 pub mod cache;
 pub mod certificates;
+pub mod links;
 pub mod observe;
+pub mod optional;
 pub mod report;
 pub mod targets;
 pub mod volumes;
@@ -18,14 +20,18 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::events::EventType;
 use serde_json::Value;
 use tombolo_crds::conditions::READY;
-use tombolo_crds::{BrokerCluster, PAUSED_ANNOTATION, reasons};
+use tombolo_crds::{BrokerCluster, ClusterLink, PAUSED_ANNOTATION, reasons};
 
 use crate::observed::secret_value;
+use crate::plan::extras::{CERTIFICATE, OptionalKind, SERVICE_MONITOR, extras};
+use crate::plan::kept::KeptLinks;
 use crate::plan::rollout::{Cause, Decision, Facts, Progress, step};
 use crate::plan::volumes::VolumePlan;
 use crate::plan::{Child, Instance, Names, children, config_of, secret_child, template, template_hash};
-use crate::status::{ClusterSeen, Fault, LinkSeen, cluster_status, kept_evacuation, link_status};
-use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, Validated, validate};
+use crate::status::{
+    ClusterSeen, Drain, DrainSeen, Fault, LinkSeen, cluster_status, drain, kept_evacuation, link_status,
+};
+use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, ValidLink, Validated, validate};
 use apply::ApplyError;
 use certificates::Certificates;
 use observe::{Seen, facts, observe};
@@ -39,6 +45,7 @@ pub type Wake = Option<i64>;
 struct Planned {
     decision: Decision,
     children: Vec<Value>,
+    extras: Vec<(OptionalKind, Value)>,
     config_hash: String,
     targets: Vec<Target>,
     renew_at: i64,
@@ -72,6 +79,7 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
     if cluster.metadata.deletion_timestamp.is_some() {
         // The garbage collector removes what we made; brokers need not be asked.
         world.targets.set(key, Vec::new());
+        let_all_go(world, &seen).await?;
         return Ok(None);
     }
     // Validate.
@@ -80,6 +88,8 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
     let hash = valid.map(|valid| template_hash(&template(valid)));
     let facts = facts(&seen, hash.as_deref());
     if is_paused(&cluster) {
+        // What is left alone drains nothing, and holds nobody up.
+        let_all_go(world, &seen).await?;
         report(
             world,
             &Seeing {
@@ -108,6 +118,7 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         report(world, &seeing).await?;
     }
     // Apply.
+    links::hold(world, &seen.links).await?;
     let applied = match &planned {
         None => Ok(()),
         Some(planned) => carry_out(world, key, &cluster, &seen, planned).await,
@@ -118,7 +129,7 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         (None, _) | (_, Err(_)) => Ok(()),
     };
     // Report.
-    if applied.is_ok() && planned.as_ref().is_some_and(|planned| is_early(&cluster, &seen, planned)) {
+    if applied.is_ok() && grown.is_ok() && planned.as_ref().is_some_and(|planned| is_early(&cluster, &seen, planned)) {
         return Ok(wake(&facts, planned.as_ref()));
     }
     let fault = applied.as_ref().err().map(fault_of);
@@ -134,8 +145,16 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         now,
     };
     report(world, &seeing).await?;
+    let mut drained_at = None;
+    for link in &seen.links {
+        match seeing.drain_of(link) {
+            Some(Drain::Done) => links::let_go(world, link).await?,
+            Some(Drain::Waits { until, something: _ }) => drained_at = drained_at.into_iter().chain([until]).min(),
+            None => {}
+        }
+    }
     match applied.and(grown) {
-        Ok(()) => Ok(wake(&facts, planned.as_ref())),
+        Ok(()) => Ok(wake(&facts, planned.as_ref()).into_iter().chain(drained_at).min()),
         Err(ApplyError::Fault(fault)) => Err(ReconcileError::Fault(fault)),
         Err(ApplyError::Api(error)) => Err(error.into()),
     }
@@ -186,6 +205,7 @@ fn wake(facts: &Facts, planned: Option<&Planned>) -> Wake {
 /// Links that name a cluster that does not exist, or none at all.
 async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64) -> Result<Wake, ReconcileError> {
     world.targets.set(key, Vec::new());
+    let_all_go(world, seen).await?;
     if seen.links.is_empty() {
         world.forget(key);
         return Ok(None);
@@ -195,6 +215,14 @@ async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64)
     let seeing = Seeing { seen, validated: &validated, facts: &facts, planned: None, fault: None, refused: None, now };
     report(world, &seeing).await?;
     Ok(None)
+}
+
+/// Nobody drains a link of a cluster that is gone or left alone.
+async fn let_all_go(world: &World, seen: &Seen) -> Result<(), kube::Error> {
+    for link in &seen.links {
+        links::let_go(world, link).await?;
+    }
+    Ok(())
 }
 
 fn is_paused(cluster: &BrokerCluster) -> bool {
@@ -215,9 +243,15 @@ fn plan(
     let decision = step(kept_evacuation_of(cluster).as_ref(), facts, now);
     let token = token(seen);
     let volumes = volumes::plan(seen, valid, &decision);
-    let instance = Instance::decided(&uid, token.clone(), &decision, volumes.template.clone());
+    let paused = seen.links.iter().filter(|link| links::is_paused(link) && link.metadata.deletion_timestamp.is_none());
+    let kept =
+        KeptLinks::read(paused.filter_map(|link| link.metadata.name.clone()).collect(), seen.own.config.as_ref());
+    let instance = Instance::decided(&uid, token.clone(), &decision, volumes.template.clone(), kept);
+    let issued = cluster.spec.internode_tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some());
     let (mut objects, authority, renew_at) = match &valid.internode_tls {
         Some(tls) => (Vec::new(), tls.ca.reveal().to_owned(), i64::MAX),
+        // Pods wait for the Secret that they mount.
+        None if issued => (Vec::new(), Vec::new(), i64::MAX),
         None => {
             let own = (seen.own.authority.as_ref(), seen.own.nodes.as_ref());
             let Certificates { authority, nodes, renew_at } =
@@ -233,8 +267,9 @@ fn plan(
     objects.extend(children(valid, &instance));
     let config_hash = config_of(valid, &instance).config.hash;
     let children: Vec<_> = objects.iter().map(Child::to_json).collect();
-    let targets = targets(seen, valid, &token, Arc::new(authority));
-    Ok(Planned { decision, children, config_hash, targets, renew_at, volumes })
+    // Without an authority nobody could be believed.
+    let asked = if authority.is_empty() { Vec::new() } else { targets(seen, valid, &token, Arc::new(authority)) };
+    Ok(Planned { decision, children, extras: extras(valid), config_hash, targets: asked, renew_at, volumes })
 }
 
 /// The token that was made once; a new one if there is none that can be used.
@@ -281,7 +316,17 @@ async fn carry_out(
     let stays = |child: &&Value| !(leaves && child["kind"] == "StatefulSet");
     let now: Vec<_> = planned.children.iter().filter(stays).cloned().collect();
     apply::apply(world, key, owner, &now, try_first).await?;
-    apply::prune(world, key, owner, &planned.children).await?;
+    let kinds: Vec<_> = planned.extras.iter().map(|(kind, _)| kind.kind).collect();
+    world.optional.set_asking(key, &kinds);
+    let served = planned.extras.iter().filter(|(kind, _)| world.optional.is_served(kind.kind));
+    let served: Vec<_> = served.map(|(_, object)| object.clone()).collect();
+    match apply::apply(world, key, owner, &served, false).await {
+        // The kind is being removed, which its watch is about to tell.
+        Err(ApplyError::Api(kube::Error::Api(status))) if optional::is_leaving(&status) => {}
+        outcome => outcome?,
+    }
+    let wanted: Vec<_> = now.into_iter().chain(served).collect();
+    apply::prune(world, key, owner, &wanted).await?;
     let pods: Vec<&Pod> = seen.pods.iter().map(|pod| &**pod).collect();
     apply::nudge(world, &key.namespace, &pods, &planned.config_hash).await?;
     world.targets.set(key, planned.targets.clone());
@@ -320,6 +365,29 @@ struct Seeing<'a> {
     now: i64,
 }
 
+// === impl Seeing ===
+
+impl<'a> Seeing<'a> {
+    fn valid_link(&self, name: &str) -> Option<&'a ValidLink> {
+        self.validated.clusters.first().and_then(|valid| valid.links.iter().find(|valid| valid.name == name))
+    }
+
+    /// Where a link stands that is deleted and held; none for every other.
+    fn drain_of(&self, link: &ClusterLink) -> Option<Drain> {
+        let deleted = links::drains_since(link)?;
+        let name = link.metadata.name.as_deref().unwrap_or_default();
+        Some(drain(&DrainSeen {
+            name,
+            carries: link.spec.enabled && self.planned.is_some() && self.valid_link(name).is_some(),
+            deleted,
+            nodes: self.facts.wanted,
+            config_hash: self.planned.map(|planned| planned.config_hash.as_str()),
+            reports: &self.seen.reports,
+            now: self.now,
+        }))
+    }
+}
+
 async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
     let Seeing { seen, validated, facts, planned, fault, refused, now } = *seeing;
     let of = |kind: &str, name: &str| -> Vec<Problem> {
@@ -331,6 +399,12 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
     let paused = seen.cluster.as_ref().is_some_and(is_paused);
     if let Some(cluster) = &seen.cluster {
         let certificates = valid.map(certificates_of).unwrap_or_default();
+        let missing = |kind: OptionalKind| {
+            let wanted = planned.is_some_and(|planned| planned.extras.iter().any(|(asked, _)| *asked == kind));
+            (wanted && !world.optional.is_served(kind.kind)).then(|| missing_kind(kind))
+        };
+        let awaited = missing(CERTIFICATE).or_else(|| awaited_certificate(cluster, valid));
+        let unmonitored = missing(SERVICE_MONITOR);
         let resizing = planned.and_then(|planned| volumes::awaited(&planned.volumes));
         let status = cluster_status(&ClusterSeen {
             cluster,
@@ -342,6 +416,8 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
             fault,
             certificates: &certificates,
             volumes: refused.or(resizing.as_ref()),
+            internode: awaited.as_ref(),
+            monitoring: unmonitored.as_ref(),
             paused,
             now,
         });
@@ -353,17 +429,23 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
         stalled: true,
     };
     let fault = fault.or((seen.cluster.is_some() && valid.is_none()).then_some(&invalid));
-    for link in seen.links.iter().filter(|link| link.metadata.deletion_timestamp.is_none()) {
+    for link in &seen.links {
+        let drain = seeing.drain_of(link);
+        // One that goes now needs no status.
+        if link.metadata.deletion_timestamp.is_some() && !matches!(drain, Some(Drain::Waits { .. })) {
+            continue;
+        }
         let name = link.metadata.name.as_deref().unwrap_or_default();
         let status = link_status(&LinkSeen {
             link,
             problems: &of("ClusterLink", name),
-            valid: valid.and_then(|valid| valid.links.iter().find(|valid| valid.name == name)),
+            valid: seeing.valid_link(name),
             nodes: facts.wanted,
             fault,
             config_hash,
             reports: &seen.reports,
-            paused,
+            drain,
+            paused: paused || links::is_paused(link),
             now,
         });
         report::report_link(world, link, status).await?;
@@ -371,11 +453,27 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
     Ok(())
 }
 
-/// The certificates of listeners, and when they expire.
+/// What a missing CRD means.
+fn missing_kind(kind: OptionalKind) -> Fault {
+    let message = format!("the CRD {} is missing; install {}, or change the spec", kind.crd(), kind.vendor);
+    Fault { reason: reasons::CRD_MISSING, message, stalled: true }
+}
+
+/// What an issuer was asked for and has not made yet.
+fn awaited_certificate(cluster: &BrokerCluster, valid: Option<&ValidCluster>) -> Option<Fault> {
+    cluster.spec.internode_tls.as_ref()?.issuer_ref.as_ref()?;
+    let valid = valid.filter(|valid| valid.internode_tls.is_none())?;
+    let name = Names::of(&valid.name).internode;
+    let message = format!("cert-manager has not made Secret {name} yet; look at Certificate {name}");
+    Some(Fault { reason: reasons::CERTIFICATE_PENDING, message, stalled: false })
+}
+
+/// The certificates of listeners and nodes, and when they expire.
 fn certificates_of(valid: &ValidCluster) -> Vec<(String, i64)> {
     let with_tls = valid.listeners.iter().filter_map(|listener| {
         let until = certificates::expires(listener.tls.as_ref()?.certificate.reveal())?;
         Some((format!("listener {}", listener.name), until))
     });
-    with_tls.collect()
+    let nodes = valid.internode_tls.as_ref().and_then(|tls| certificates::expires(tls.certificate.reveal()));
+    with_tls.chain(nodes.map(|until| ("the nodes".to_owned(), until))).collect()
 }

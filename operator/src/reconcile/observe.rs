@@ -11,6 +11,7 @@ use tombolo_broker_api::EvacuationPhase;
 use tombolo_crds::brokercluster::{EvacuationPolicy, UpdateStrategy};
 use tombolo_crds::{BrokerCluster, ClusterLink, REPLACE_ANNOTATION, Secret};
 
+use super::links;
 use super::world::{ClusterKey, World};
 use crate::observed::Observed;
 use crate::plan::rollout::{Facts, HOLD, PodFacts, SetFacts};
@@ -47,6 +48,8 @@ pub struct OwnSecrets {
     pub nodes: Option<Secret>,
     /// The token of admin.
     pub admin: Option<Secret>,
+    /// The configuration, while a link is paused.
+    pub config: Option<Secret>,
 }
 
 /// Reads it all.
@@ -74,6 +77,11 @@ pub async fn observe(world: &World, key: &ClusterKey) -> Result<Seen, kube::Erro
             authority: read_secret(world, namespace, &names.authority).await?,
             nodes: read_secret(world, namespace, &names.internode).await?,
             admin: read_secret(world, namespace, &names.admin).await?,
+            // Only a link that is paused is read from it.
+            config: match links.iter().any(links::is_paused) {
+                true => read_secret(world, namespace, &names.config).await?,
+                false => None,
+            },
         },
     };
     let labels = selector(name);
@@ -83,7 +91,8 @@ pub async fn observe(world: &World, key: &ClusterKey) -> Result<Seen, kube::Erro
     };
     let pods = world.pods.select(namespace, |pod| selected(&pod.metadata));
     let claims = world.claims.select(namespace, |claim| selected(&claim.metadata));
-    let observed = Observed { clusters: cluster.iter().cloned().collect(), links: links.clone(), secrets };
+    let staying = links.iter().filter(|link| links::stays(link, &links)).cloned().collect();
+    let observed = Observed { clusters: cluster.iter().cloned().collect(), links: staying, secrets };
     let set = world.sets.get(namespace, name);
     Ok(Seen { cluster, links, observed, own, set, pods, claims, reports: world.reports.of(key) })
 }
@@ -111,6 +120,9 @@ fn secrets_named(cluster: Option<&BrokerCluster>, links: &[ClusterLink]) -> Hash
         let spec = &cluster.spec;
         names.extend(spec.authentication.users.iter().map(|users| users.secret_ref.name.clone()));
         names.extend(spec.internode_tls.iter().filter_map(|tls| tls.secret_name.clone()));
+        if spec.internode_tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some()) {
+            names.insert(Names::of(cluster.metadata.name.as_deref().unwrap_or_default()).internode);
+        }
         for tls in spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
             names.insert(tls.secret_name.clone());
             names.extend(tls.client_auth.iter().map(|auth| auth.ca_secret_name.clone()));

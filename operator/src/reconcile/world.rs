@@ -13,6 +13,7 @@ use kube::core::error_boundary::InvalidObject;
 use tombolo_crds::{BrokerCluster, ClusterLink, Secret};
 
 use super::cache::Cache;
+use super::optional::Optional;
 use super::targets::Targets;
 use crate::status::Report;
 
@@ -46,6 +47,8 @@ pub struct World {
     pub reports: Reports,
     /// Whom to ask.
     pub targets: Targets,
+    /// Kinds that may be missing.
+    pub optional: Optional,
     /// What was counted.
     pub counters: Counters,
     secrets: Mutex<HashMap<(String, String), Secret>>,
@@ -76,7 +79,8 @@ pub struct Counters {
 }
 
 /// Kinds whose metadata is watched.
-pub const METADATA_KINDS: [&str; 5] = ["ServiceAccount", "Secret", "Service", "NetworkPolicy", "PodDisruptionBudget"];
+pub const METADATA_KINDS: [&str; 7] =
+    ["ServiceAccount", "Secret", "Service", "NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor", "Certificate"];
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whoever held it left it whole: each change below is one call.
@@ -113,6 +117,7 @@ impl World {
             metadata: METADATA_KINDS.into_iter().map(|kind| (kind, Cache::default())).collect(),
             reports: Reports::default(),
             targets: Targets::default(),
+            optional: Optional::default(),
             counters: Counters::default(),
             secrets: Mutex::default(),
             applied: Mutex::default(),
@@ -181,6 +186,7 @@ impl World {
     pub fn forget(&self, key: &ClusterKey) {
         self.set_named(key, &HashSet::new());
         self.reports.forget(key);
+        self.optional.set_asking(key, &[]);
         self.targets.set(key, Vec::new());
         let ours =
             |name: &str| name == key.name || name.strip_prefix(&key.name).is_some_and(|rest| rest.starts_with('-'));

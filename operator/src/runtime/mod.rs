@@ -6,6 +6,7 @@ pub mod health;
 pub mod http;
 pub mod lease;
 pub mod metrics;
+pub mod optional;
 pub mod poller;
 pub mod queue;
 pub mod wakes;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tombolo_crds::{API_VERSION, GROUP};
 
+use crate::plan::extras::OPTIONAL_KINDS;
 use crate::reconcile::reconcile;
 use crate::reconcile::world::{ClusterKey, World};
 use health::Health;
@@ -92,7 +94,15 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     tracing::info!(identity = options.identity, "This process leads.");
     let wakes = Arc::new(Wakes::default());
     let watching = Watching { world: Arc::clone(&world), wakes: Arc::clone(&wakes), health: Arc::clone(&health) };
-    watching.start(&Scopes::new(&options.namespaces), &mut tasks);
+    let scopes = Scopes::new(&options.namespaces);
+    // Before the first pass, so that none says that something is missing which is there.
+    for kind in OPTIONAL_KINDS {
+        if let Ok(true) = optional::is_served(&client, &kind).await {
+            world.optional.set_served(kind.kind, true);
+        }
+        tasks.spawn(optional::follow(watching.clone(), kind, scopes.clone()));
+    }
+    watching.start(&scopes, &mut tasks);
     tasks.spawn(poller::poll(Arc::clone(&world), Arc::clone(&wakes)));
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let work = Work { world, health, metrics };

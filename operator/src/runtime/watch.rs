@@ -42,7 +42,7 @@ pub struct Watching {
     pub health: Arc<Health>,
 }
 
-const OURS: &str = "app.kubernetes.io/managed-by=tombolo-operator";
+pub(super) const OURS: &str = "app.kubernetes.io/managed-by=tombolo-operator";
 /// Claims bear what selects pods, and nothing else: the labels of a claim template can never be changed.
 const OUR_CLAIMS: &str = "app.kubernetes.io/name=tombolo-broker";
 const INSTANCE: &str = "app.kubernetes.io/instance";
@@ -56,7 +56,7 @@ impl Scopes {
         if namespaces.is_empty() { Self(vec![None]) } else { Self(namespaces.iter().cloned().map(Some).collect()) }
     }
 
-    fn each(&self) -> impl Iterator<Item = Option<String>> {
+    pub(super) fn each(&self) -> impl Iterator<Item = Option<String>> {
         self.0.iter().cloned()
     }
 }
@@ -301,7 +301,7 @@ impl Watching {
         }
     }
 
-    fn wake(&self, metadata: &ObjectMeta, cluster: Option<&str>) {
+    pub(super) fn wake(&self, metadata: &ObjectMeta, cluster: Option<&str>) {
         if let Some(cluster) = cluster {
             self.send(ClusterKey::new(place(metadata).0, cluster));
         }
@@ -358,12 +358,12 @@ fn remove<T>(cache: &Cache<T>, metadata: &ObjectMeta) -> Option<Arc<T>> {
     cache.remove(namespace, name)
 }
 
-fn place(metadata: &ObjectMeta) -> (&str, &str) {
+pub(super) fn place(metadata: &ObjectMeta) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// The cluster that an object of ours belongs to.
-fn instance(metadata: &ObjectMeta) -> Option<&str> {
+pub(super) fn instance(metadata: &ObjectMeta) -> Option<&str> {
     metadata.labels.as_ref()?.get(INSTANCE).map(String::as_str)
 }
 

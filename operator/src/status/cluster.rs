@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tombolo_broker_api::Status;
 use tombolo_crds::brokercluster::{EvacuationCause, EvacuationStatus, NodeState, NodeStatus};
+use tombolo_crds::common::Management;
 use tombolo_crds::conditions::{
-    AVAILABLE, CONFIG_APPLIED, PROGRESSING, READY, RESOLVED_REFS, STORAGE_READY, TLS_READY,
+    AVAILABLE, CONFIG_APPLIED, MONITORING_READY, PROGRESSING, READY, RESOLVED_REFS, STORAGE_READY, TLS_READY,
 };
 use tombolo_crds::{BrokerCluster, BrokerClusterStatus, reasons};
 
@@ -33,6 +34,10 @@ pub struct ClusterSeen<'a> {
     pub fault: Option<&'a Fault>,
     /// Certificates of listeners with the time at which they expire, in seconds since 1970.
     pub certificates: &'a [(String, i64)],
+    /// What keeps the certificate of the nodes from being there, if something does.
+    pub internode: Option<&'a Fault>,
+    /// What keeps metrics from being scraped, if something does.
+    pub monitoring: Option<&'a Fault>,
     /// What keeps volumes from having their size, if something does.
     pub volumes: Option<&'a Fault>,
     /// The annotation that pauses is set.
@@ -125,6 +130,7 @@ impl View<'_> {
             self.config_applied(),
             self.tls_ready(),
             self.storage_ready(),
+            self.monitoring_ready(),
         ];
         let (ready, stalled) = self.ready(&parts);
         let kstatus = finding::kstatus(&ready, stalled);
@@ -132,8 +138,8 @@ impl View<'_> {
     }
 
     /// As its spec says; and, if not, whether it stays so until somebody acts.
-    fn ready(&self, parts: &[Finding; 6]) -> (Finding, bool) {
-        let [_, available, progressing, config_applied, tls_ready, storage_ready] = parts;
+    fn ready(&self, parts: &[Finding; 7]) -> (Finding, bool) {
+        let [_, available, progressing, config_applied, tls_ready, storage_ready, _] = parts;
         let no = |reason, message: String| Finding::new(READY, Truth::False, reason, message);
         if let Some(problem) = self.seen.problems.first() {
             return (no(problem.reason, said(self.seen.problems)), true);
@@ -142,7 +148,7 @@ impl View<'_> {
             return (no(fault.reason, fault.message.clone()), fault.stalled);
         }
         if !tls_ready.holds() {
-            return (tls_ready.as_ready(), true);
+            return (tls_ready.as_ready(), tls_ready.reason != reasons::CERTIFICATE_PENDING);
         }
         if self.seen.volumes.is_some_and(|fault| fault.stalled) {
             return (storage_ready.as_ready(), true);
@@ -299,6 +305,9 @@ impl View<'_> {
             let message = format!("the certificate of {what} is not valid since {}; renew it", text(*at));
             return Finding::new(TLS_READY, Truth::False, reasons::CERTIFICATE_EXPIRED, message);
         }
+        if let Some(fault) = self.seen.internode {
+            return Finding::new(TLS_READY, Truth::False, fault.reason, fault.message.clone());
+        }
         match certificates.iter().min_by_key(|(_, at)| at) {
             None => Finding::new(TLS_READY, Truth::True, reasons::NOT_USED, "no listener uses TLS"),
             Some((what, at)) => {
@@ -325,6 +334,25 @@ impl View<'_> {
             found(Truth::True, reasons::CONVERGED, "every node has its volume, of the size that is asked for")
         } else {
             found(Truth::Unknown, reasons::WAITING_FOR_PODS, "a volume is known to be there once its node is ready")
+        }
+    }
+
+    /// Whether Prometheus hears of it; clients are served either way.
+    fn monitoring_ready(&self) -> Finding {
+        let managed = self.seen.cluster.spec.monitoring.as_ref().map(|monitoring| monitoring.service_monitor);
+        match (managed, self.seen.monitoring) {
+            (None | Some(Management::Disabled), _) => {
+                Finding::new(MONITORING_READY, Truth::True, reasons::NOT_USED, "the spec asks for no ServiceMonitor")
+            }
+            (Some(Management::Managed), Some(fault)) => {
+                Finding::new(MONITORING_READY, Truth::False, fault.reason, fault.message.clone())
+            }
+            (Some(Management::Managed), None) => Finding::new(
+                MONITORING_READY,
+                Truth::True,
+                reasons::CONVERGED,
+                "a ServiceMonitor names the admin Service",
+            ),
         }
     }
 

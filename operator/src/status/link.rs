@@ -8,6 +8,7 @@ use tombolo_crds::conditions::{BACKLOG_HEALTHY, CONNECTED, FORWARDING, PROGRAMME
 use tombolo_crds::{ClusterLink, ClusterLinkStatus, reasons};
 
 use super::cluster::{Fault, Report, resolved_refs, said};
+use super::drain::Drain;
 use super::finding::{self, Finding, Truth, settled, text};
 use crate::validate::{Problem, ValidLink};
 
@@ -28,6 +29,8 @@ pub struct LinkSeen<'a> {
     pub config_hash: Option<&'a str>,
     /// What each node said last, by ordinal.
     pub reports: &'a BTreeMap<u16, Report>,
+    /// It is deleted, and what waits for its remote leaves first.
+    pub drain: Option<Drain>,
     /// The annotation that pauses is set.
     pub paused: bool,
     /// Seconds since 1970.
@@ -93,6 +96,11 @@ impl View<'_> {
         }
         if let Some(fault) = self.seen.fault {
             return (no(fault.reason, fault.message.clone()), fault.stalled);
+        }
+        if let Some(Drain::Waits { until, something }) = self.seen.drain {
+            let what = if something { "what waits for the remote leaves first" } else { "its nodes are being told" };
+            let message = format!("it is deleted; {what}, until {} at the latest", text(until));
+            return (no(reasons::DRAINING, message), false);
         }
         if !self.seen.link.spec.enabled {
             return (no(reasons::DISABLED, "enabled is false: nothing crosses, what waits is kept".to_owned()), false);

@@ -4,9 +4,11 @@
 //! written without a reason.
 
 mod cluster;
+mod drain;
 mod finding;
 mod link;
 
 pub use cluster::{ClusterSeen, Fault, Report, cluster_status, kept_evacuation};
+pub use drain::{Drain, DrainSeen, drain};
 pub use finding::{Finding, Truth, settled};
 pub use link::{LinkSeen, link_status};

@@ -8,9 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tombolo_broker_api::{ClientCertificate, Protocol, Seconds, Tuning};
 use tombolo_crds::brokercluster::{
-    ClientAuthMode, Engine, Evacuation, InternodeTls, Listener, Monitoring, Protocol as Spoken, ProxyProtocol,
+    ClientAuthMode, Engine, Evacuation, InternodeTls, Listener, Protocol as Spoken, ProxyProtocol,
 };
-use tombolo_crds::common::Management;
 use tombolo_crds::{BrokerCluster, BrokerClusterSpec, reasons};
 
 use super::problem::Report;
@@ -21,6 +20,9 @@ use crate::observed::DEFAULT_NAMESPACE;
 
 /// Longest name, so that those of pods and Services fit into a DNS label.
 const NAME_BYTES_MAX: usize = 45;
+
+/// Of the time that a pod has to stop, what is left at most for closing what is still open.
+const FAREWELL_SECONDS: u64 = 20;
 
 /// Port on which a pod serves health and metrics; no listener can have it.
 pub const ADMIN_PORT: u16 = 9600;
@@ -38,7 +40,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
     let spec = &cluster.spec;
     check_name(&name, report);
     not_served_yet(cluster, report);
-    let tuning = tuning::parse(&spec.config).map(|tuning| with_evacuation(tuning, spec)).map_err(|faults| {
+    let tuning = tuning::parse(&spec.config).map_err(|faults| {
         for (path, message) in faults {
             let field = if path.is_empty() { "spec.config".to_owned() } else { format!("spec.config.{path}") };
             report.problem(field, reasons::CONFIG_INVALID, message);
@@ -50,7 +52,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
             secrets.users(report, "spec.authentication.users.secretRef.name", &users.secret_ref.name).map(Some)
         }
     };
-    let internode_tls = check_internode_tls(spec.internode_tls.as_ref(), secrets, report);
+    let internode_tls = check_internode_tls(&name, spec.internode_tls.as_ref(), secrets, report);
     let listeners = check_listeners(&spec.listeners, secrets, report);
     let affinity = spec.scheduling.as_ref().and_then(|scheduling| {
         embedded::<Affinity>(&scheduling.affinity, "spec.scheduling.affinity", "an affinity of a pod", report)
@@ -64,7 +66,7 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
         name,
         uid: cluster.metadata.uid.clone(),
         spec: spec.clone(),
-        tuning: tuning.ok()?,
+        tuning: with_evacuation(tuning.ok()?, spec, overrides.as_ref()),
         users: users?,
         internode_tls,
         listeners,
@@ -74,8 +76,9 @@ pub(super) fn check(cluster: &BrokerCluster, secrets: Secrets, report: &mut Repo
     })
 }
 
-/// How a node is emptied, as `spec.update.evacuation` says where `spec.config` says nothing of its own.
-fn with_evacuation(mut tuning: Tuning, spec: &BrokerClusterSpec) -> Tuning {
+/// How a node is emptied, as `spec.update` says where `spec.config` says nothing of its own. Whatever either says, a node that
+/// is told to stop knows when it is ended by force, and ends before.
+fn with_evacuation(mut tuning: Tuning, spec: &BrokerClusterSpec, overrides: Option<&PodTemplateSpec>) -> Tuning {
     let stated = spec.config.get("cluster").and_then(|cluster| cluster.get("evacuation")).is_some();
     if !stated {
         let rate = |stated: Option<i32>, default: u32| stated.and_then(|rate| rate.try_into().ok()).unwrap_or(default);
@@ -84,6 +87,11 @@ fn with_evacuation(mut tuning: Tuning, spec: &BrokerClusterSpec) -> Tuning {
         evacuation.moves_per_second = rate(update.sessions_per_second, evacuation.moves_per_second);
         evacuation.timeout = Seconds(u64::try_from(update.deadline_seconds).unwrap_or(evacuation.timeout.0));
     }
+    let overridden = overrides.and_then(|template| template.spec.as_ref()?.termination_grace_period_seconds);
+    let grace = u64::try_from(overridden.unwrap_or(spec.update.termination_grace_period_seconds)).unwrap_or(0);
+    let stop = Seconds(grace.saturating_sub((grace / 4).min(FAREWELL_SECONDS)).max(1));
+    let evacuation = &mut tuning.cluster.evacuation;
+    evacuation.stop_timeout = Some(evacuation.stop_timeout.map_or(stop, |stated| stated.min(stop)));
     tuning
 }
 
@@ -133,21 +141,31 @@ fn not_served_yet(cluster: &BrokerCluster, report: &mut Report) {
         let message = "a session moves as soon as its client is gone; takeoverWaitSeconds has no effect yet";
         report.warning("spec.update.evacuation.takeoverWaitSeconds", reasons::NOT_YET_SUPPORTED, message);
     }
-    // These change nothing that anybody relies on.
-    if let Some(InternodeTls { issuer_ref: Some(_), secret_name: _ }) = &spec.internode_tls {
-        let message = "cert-manager is not asked yet: certificates are made without it; or name a Secret in secretName";
-        report.warning("spec.internodeTLS.issuerRef", reasons::NOT_YET_SUPPORTED, message);
-    }
-    if let Some(Monitoring { service_monitor: Management::Managed, labels: _ }) = &spec.monitoring {
-        let message = "no ServiceMonitor is made yet; let Prometheus scrape the admin Service";
-        report.warning("spec.monitoring.serviceMonitor", reasons::NOT_YET_SUPPORTED, message);
-    }
 }
 
-/// The certificate that the manifest names for the nodes; none if it names none, or one with a problem.
-fn check_internode_tls(tls: Option<&InternodeTls>, secrets: Secrets, report: &mut Report) -> Option<ValidInternodeTls> {
-    let field = "spec.internodeTLS.secretName";
-    let secret_name = tls?.secret_name.as_ref()?;
+/// The Secret with the certificate of the nodes, where the manifest names none.
+pub fn internode_secret(cluster: &str) -> String {
+    format!("{cluster}-internode")
+}
+
+/// The certificate that the manifest names for the nodes; none if it names none, or one with a problem, or asks an issuer that
+/// has not made it yet.
+fn check_internode_tls(
+    cluster: &str,
+    tls: Option<&InternodeTls>,
+    secrets: Secrets,
+    report: &mut Report,
+) -> Option<ValidInternodeTls> {
+    let InternodeTls { secret_name, issuer_ref } = tls?;
+    let (field, secret_name) = match (secret_name, issuer_ref) {
+        (Some(name), _) => ("spec.internodeTLS.secretName", name.clone()),
+        (None, Some(_)) => ("spec.internodeTLS.issuerRef", internode_secret(cluster)),
+        (None, None) => return None,
+    };
+    if issuer_ref.is_some() && secrets.observed.secret(secrets.namespace, &secret_name).is_none() {
+        return None;
+    }
+    let secret_name = &secret_name;
     let (certificate, key) = secrets.identity(report, field, secret_name)?;
     let secret = secrets.find(report, field, secret_name, "the key ca.crt")?;
     let ca = secrets.pem(report, field, secret, "ca.crt", Pem::Certificate)?;

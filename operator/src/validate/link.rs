@@ -23,6 +23,9 @@ pub(super) struct Home<'a> {
     pub levels_max: u16,
 }
 
+/// Time that a link which is deleted has to send what waits.
+pub const DRAIN_FOR: Seconds = Seconds(300);
+
 /// Longest age of a waiting message: ten years.
 const AGE_SECONDS_MAX: u64 = 10 * 365 * 86_400;
 
@@ -54,7 +57,7 @@ pub(super) fn check(link: &ClusterLink, home: Home, secrets: Secrets, report: &m
         receive,
         send,
         max_hops: spec.max_hops.unwrap_or(1),
-        spool: spool?,
+        spool: Spool { drain_for: link.metadata.deletion_timestamp.as_ref().map(|_| DRAIN_FOR), ..spool? },
     })
 }
 

@@ -16,7 +16,8 @@ mod shared_address;
 mod tuning;
 mod valid;
 
-pub use cluster::{ADMIN_PORT, CLUSTER_PORT, SECURE_ADMIN_PORT};
+pub use cluster::{ADMIN_PORT, CLUSTER_PORT, SECURE_ADMIN_PORT, internode_secret};
+pub use link::DRAIN_FOR;
 pub use problem::{ObjectRef, Problem};
 pub use shared_address::{port_of, shared_address};
 pub use valid::{

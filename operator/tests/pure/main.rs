@@ -5,4 +5,5 @@ mod common;
 mod golden;
 mod nodes;
 mod properties;
+mod released;
 mod status;

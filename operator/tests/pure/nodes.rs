@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use tombolo_broker_api::Config;
+use serde_json::{Value, json};
+use tombolo_broker_api::{Config, Seconds};
+use tombolo_operator::observed::Observed;
 use tombolo_operator::plan::config::CONFIG_FILE;
+use tombolo_operator::plan::extras::extras;
 use tombolo_operator::plan::{Child, Instance, children};
 use tombolo_operator::validate::{ValidCluster, validate};
 
@@ -75,4 +78,70 @@ fn a_stopped_cluster_names_the_node_that_it_begins_with() {
     plant.spec.replicas = 0;
     let nodes = configuration(&plant).cluster.expect("nodes").nodes;
     assert_eq!(nodes.iter().map(|node| &*node.name).collect::<Vec<_>>(), ["plant-0"]);
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_ends_before_its_pod_is_ended_by_force() {
+    let cases = [
+        (json!({}), 100),
+        (json!({"update": {"terminationGracePeriodSeconds": 30}}), 23),
+        (json!({"update": {"terminationGracePeriodSeconds": 5}}), 4),
+        (json!({"update": {"terminationGracePeriodSeconds": 3600, "evacuation": {"deadlineSeconds": 60}}}), 3580),
+        (json!({"podOverrides": {"spec": {"terminationGracePeriodSeconds": 60}}}), 45),
+        (json!({"config": {"cluster": {"evacuation": {"stopTimeout": 7}}}}), 7),
+        (json!({"config": {"cluster": {"evacuation": {"stopTimeout": "10m", "timeout": "1h"}}}}), 100),
+    ];
+    for (mut spec, seconds) in cases {
+        spec["authentication"] = json!({"anonymous": "Allowed"});
+        let cluster = json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "edge"},
+                             "spec": spec});
+        let cluster = serde_json::from_value(cluster).expect("a cluster");
+        let validated = validate(&Observed { clusters: vec![cluster], ..Observed::default() });
+        let evacuation = &configuration(&validated.clusters[0]).tuning.cluster.evacuation;
+        assert_eq!(evacuation.stop_timeout, Some(Seconds(seconds)), "{spec}");
+    }
+}
+
+#[test]
+fn an_issuer_is_asked_for_a_certificate_that_names_every_node_and_none_is_made_beside_it() {
+    let cluster = |more: Value| {
+        let mut spec = json!({"authentication": {"anonymous": "Allowed"}, "replicas": 3});
+        more.as_object().expect("fields").iter().for_each(|(key, value)| spec[key] = value.clone());
+        let cluster = json!({"apiVersion": "tombolo.dev/v1alpha1", "kind": "BrokerCluster",
+                             "metadata": {"name": "edge", "namespace": "site", "uid": "u"}, "spec": spec});
+        let cluster = serde_json::from_value(cluster).expect("a cluster");
+        validate(&Observed { clusters: vec![cluster], ..Observed::default() }).clusters.remove(0)
+    };
+    assert_eq!(extras(&cluster(json!({}))), []);
+    let asked = extras(&cluster(json!({
+        "internodeTLS": {"issuerRef": {"name": "ca", "kind": "ClusterIssuer"}},
+        "monitoring": {"serviceMonitor": "Managed", "labels": {"release": "prometheus",
+                                                              "app.kubernetes.io/instance": "mine"}},
+    })));
+    let [(_, monitor), (_, certificate)] = asked.as_slice() else { panic!("two: {asked:?}") };
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["metadata"]["labels"]["app.kubernetes.io/instance"], "edge", "the operator finds it by that");
+    let scraped = monitor["spec"]["selector"]["matchLabels"].as_object().expect("labels");
+    let services: Vec<_> = children(&cluster(json!({})), &Instance::steady(&cluster(json!({})), "u"))
+        .iter()
+        .map(Child::to_json)
+        .filter(|child| child["kind"] == "Service")
+        .filter(|child| scraped.iter().all(|(key, value)| &child["metadata"]["labels"][key] == value))
+        .collect();
+    assert_eq!(services.len(), 1, "each node is scraped once");
+    assert_eq!(services[0]["spec"]["ports"][0]["name"], monitor["spec"]["endpoints"][0]["port"]);
+    let spec = &certificate["spec"];
+    assert_eq!(spec["issuerRef"], json!({"group": "cert-manager.io", "kind": "ClusterIssuer", "name": "ca"}));
+    assert_eq!(
+        (&spec["secretName"], &certificate["metadata"]["name"]),
+        (&json!("edge-internode"), &json!("edge-internode"))
+    );
+    let names = spec["dnsNames"].as_array().expect("names");
+    for name in ["edge-0", "edge-63", "*.edge-nodes.site.svc"] {
+        assert!(names.iter().any(|named| named == name), "{name}");
+    }
+    for usage in ["server auth", "client auth"] {
+        assert!(spec["usages"].as_array().is_some_and(|usages| usages.iter().any(|found| found == usage)), "{usage}");
+    }
+    assert_eq!(spec["privateKey"]["rotationPolicy"], "Always");
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tombolo_crds::ClusterLink;
 use tombolo_operator::observed::Observed;
 use tombolo_operator::plan::config::render;
+use tombolo_operator::plan::extras::extras;
+use tombolo_operator::plan::kept::KeptLinks;
 use tombolo_operator::plan::{Child, Instance, children};
 use tombolo_operator::validate::{ValidCluster, validate};
 
@@ -109,6 +111,72 @@ proptest! {
             let kept = kept.strip_suffix('\r').unwrap_or(kept);
             prop_assert_eq!(users.get(&user).map(String::as_str), Some(kept));
         }
+    }
+}
+
+/// What a cluster may look like on its way.
+fn instance() -> impl Strategy<Value = Instance> {
+    let evacuating = prop::collection::vec(0_u16..64, 0..4);
+    (0_u16..=64, 0_u16..=64, 0_u16..=64, evacuating, prop::option::of("[1-9]Gi")).prop_map(
+        |(replicas, partition, nodes, evacuating, claim_size)| Instance {
+            cluster_id: "id".to_owned(),
+            admin_token: None,
+            replicas,
+            partition,
+            nodes,
+            evacuating,
+            claim_size,
+            kept: KeptLinks::default(),
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_under_way_the_pod_template_is_the_same(one in instance(), other in instance()) {
+        let cluster = cluster(&full());
+        let template = |instance: &Instance| children(&cluster, instance).last().expect("the set").to_json()["spec"]["template"].clone();
+        prop_assert_eq!(template(&one), template(&other));
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bytes(instance in instance(), (links, _) in links()) {
+        let mut observed = full();
+        observed.links.extend(links);
+        let bytes = || {
+            let cluster = cluster(&observed);
+            let objects: Vec<_> = children(&cluster, &instance).iter().map(|child| child.to_json().to_string()).collect();
+            (objects, extras(&cluster).into_iter().map(|(_, object)| object.to_string()).collect::<Vec<_>>())
+        };
+        prop_assert_eq!(bytes(), bytes());
+    }
+
+    #[test]
+    fn selectors_find_the_pods_and_every_name_is_one_label(name in "[a-z]([-a-z0-9]{0,43}[a-z0-9])?", instance in instance()) {
+        let mut observed = full();
+        observed.links.clear();
+        observed.clusters[0].metadata.name = Some(name);
+        let cluster = cluster(&observed);
+        let objects: Vec<_> = children(&cluster, &instance).iter().map(Child::to_json).collect();
+        let set = objects.last().expect("the set");
+        let labels = set["spec"]["template"]["metadata"]["labels"].as_object().expect("labels");
+        for object in &objects {
+            let spec = &object["spec"];
+            let selectors = [&spec["selector"]["matchLabels"], &spec["podSelector"]["matchLabels"], &spec["selector"]];
+            for (key, value) in selectors.into_iter().filter_map(Value::as_object).flatten() {
+                prop_assert!(key == "matchLabels" || labels.get(key) == Some(value), "{}: {}", object["kind"], key);
+                prop_assert!(!key.contains("version"), "a selector outlives upgrades");
+            }
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            prop_assert!(name.len() <= 63 && !name.ends_with('-'), "{}", name);
+            let values = object["metadata"]["labels"].as_object().into_iter().flatten();
+            prop_assert!(values.into_iter().all(|(_, value)| value.as_str().is_some_and(|value| value.len() <= 63)));
+        }
+        // The longest names that are made of it: a pod with its revision, and its claim.
+        let pod = format!("{}-63", cluster.name);
+        prop_assert!(pod.len() + 11 <= 63, "{}", pod);
     }
 }
 

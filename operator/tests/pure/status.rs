@@ -68,6 +68,7 @@ struct Scene {
     fault: Option<Fault>,
     certificates: Vec<(String, i64)>,
     volumes: Option<Fault>,
+    internode: Option<Fault>,
     paused: bool,
     now: i64,
 }
@@ -84,6 +85,7 @@ impl Scene {
             fault: None,
             certificates: Vec::new(),
             volumes: None,
+            internode: None,
             paused: false,
             now: NOW,
         }
@@ -104,6 +106,8 @@ impl Scene {
             fault: self.fault.as_ref(),
             certificates: &self.certificates,
             volumes: self.volumes.as_ref(),
+            internode: self.internode.as_ref(),
+            monitoring: None,
             paused: self.paused,
             now: self.now,
         });
@@ -195,6 +199,20 @@ fn a_cluster_whose_volumes_grow_is_on_its_way_and_one_whose_volumes_may_not_is_s
 }
 
 #[test]
+fn a_certificate_that_is_awaited_is_under_way_and_a_missing_kind_is_for_somebody_to_mend() {
+    let mut scene = Scene::new();
+    for (reason, stalled, seen_as) in
+        [(reasons::CERTIFICATE_PENDING, false, Kstatus::InProgress), (reasons::CRD_MISSING, true, Kstatus::Failed)]
+    {
+        scene.internode = Some(Fault { reason, message: "of the nodes".to_owned(), stalled });
+        let shown = scene.shown();
+        is(&shown, "TLSReady", "False", reason);
+        is(&shown, "Ready", "False", reason);
+        assert_eq!(clean(&shown, &conditions::BROKER_CLUSTER), seen_as, "{reason}");
+    }
+}
+
+#[test]
 fn a_stopped_cluster_is_as_its_spec_says_and_not_available() {
     let mut scene = Scene::new();
     scene.facts = Facts { set: scene.facts.set.clone(), ..Facts::default() };
@@ -273,6 +291,7 @@ fn shown_link(link: &ClusterLink, reports: &BTreeMap<u16, Report>, now: i64) -> 
         fault: None,
         config_hash: Some(HASH),
         reports,
+        drain: None,
         paused: false,
         now,
     });

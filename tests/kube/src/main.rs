@@ -8,9 +8,11 @@ mod bench;
 mod chart;
 mod charts;
 mod e2e;
+mod extras;
 mod faults;
 mod house;
 mod kubelet;
+mod links;
 mod node;
 mod plane;
 mod reconcile;
@@ -82,6 +84,12 @@ tests! {
         a_broken_image_stops_an_update_and_a_mended_one_goes_on
         fewer_nodes_leave_one_after_another_and_a_deadline_is_said
         a_session_outlives_an_update_of_every_node_with_what_waits_for_it;
+    extras:
+        what_prometheus_and_cert_manager_are_asked_for_waits_for_their_kinds_and_follows_them;
+    links:
+        a_deleted_link_is_held_until_its_broker_has_let_it_go
+        a_deleted_link_is_held_neither_by_silent_brokers_nor_by_a_cluster_that_is_gone
+        a_paused_link_stays_as_it_is_while_its_cluster_goes_on;
     volumes:
         volumes_grow_while_their_pods_go_on
         a_class_that_lets_nothing_grow_is_named_and_awaited;

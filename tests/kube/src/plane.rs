@@ -106,6 +106,8 @@ impl Plane {
                 "--use-service-account-credentials=true".to_owned(),
                 format!("--service-account-private-key-file={}", file("accounts.key")),
                 format!("--root-ca-file={}", file("ca.crt")),
+                // It removes the pods of a node that is no object, and the kubelet of these tests is none.
+                "--controllers=*,-pod-garbage-collector-controller".to_owned(),
                 // A burst of many small objects is what these tests make.
                 "--kube-api-qps=500".to_owned(),
                 "--kube-api-burst=1000".to_owned(),

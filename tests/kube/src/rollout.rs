@@ -10,6 +10,7 @@ use tombolo_tests::rumqtt::Client;
 
 use crate::house::{House, conditions, eventually};
 use crate::kubelet::{Runs, address};
+use crate::links::configuration;
 use crate::plane::Plane;
 use crate::reconcile::{CLUSTER, SET, edge, until_settled};
 use crate::watchman::PASSWORD;
@@ -105,11 +106,13 @@ pub async fn fewer_nodes_leave_one_after_another_and_a_deadline_is_said(plane: A
     assert_eq!(cluster["status"]["evacuation"]["pod"], "edge-1");
     assert_eq!(cluster["status"]["evacuation"]["cause"], "ScaleDown");
     assert_eq!(cluster["status"]["nodes"][1]["state"], "Evacuating");
-    let config = house.get("v1/Secret", "edge-config").await.expect("a Secret");
-    let config: k8s_openapi::api::core::v1::Secret = serde_json::from_value(config).expect("a Secret");
-    let yaml = String::from_utf8(config.data.expect("data")["broker.yaml"].0.clone()).expect("text");
-    let yaml: Value = serde_saphyr::from_str(&yaml).expect("YAML");
-    assert_eq!(yaml["cluster"]["evacuating"], json!(["edge-1"]));
+    // The status says so before anything is done about it.
+    let mut yaml = Value::Null;
+    eventually("the node is told", async || {
+        yaml = configuration(&house).await;
+        yaml["cluster"]["evacuating"] == json!(["edge-1"])
+    })
+    .await;
     assert_eq!(yaml["cluster"]["nodes"].as_array().map(Vec::len), Some(2), "it stays in the list until it is gone");
     // Nobody empties it, since nothing runs: it goes at its deadline, and that is an event.
     house.until(CLUSTER, "edge", "one node", |object| object["status"]["replicas"] == 1).await;

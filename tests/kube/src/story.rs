@@ -14,7 +14,7 @@ use crate::reconcile::{CLUSTER, LINK};
 use crate::watchman::PASSWORD;
 
 /// The example as it is checked in, with the addresses of the pods' Services.
-async fn hybrid_cloud(house: &House) {
+pub async fn hybrid_cloud(house: &House) {
     for file in ["secrets.yaml", "local.yaml", "cloud.yaml"] {
         let text = std::fs::read_to_string(root().join("examples/hybrid-cloud").join(file)).expect("the example");
         house.apply(&text).await;
