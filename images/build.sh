@@ -23,7 +23,8 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 maps="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$PWD=/tombolo"
 export RUSTFLAGS="${RUSTFLAGS:-} $maps"
 export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$PWD=/tombolo"
-"${CARGO:-cargo}" build --locked --profile image --target "$triple" -p tombolo-operator -p tombolo-broker -p tombolo --bins
+"${CARGO:-cargo}" build --locked --profile image --target "$triple" -p tombolo-operator -p tombolo-broker -p tombolo \
+  --bin tombolo-operator --bin tombolo-broker --bin tombolo
 built=${CARGO_TARGET_DIR:-target}/$triple/image
 for image in operator:tombolo-operator broker:tombolo-broker cli:tombolo; do
   name=${image%%:*} program=${image##*:} context=$(mktemp -d)

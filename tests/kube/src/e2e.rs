@@ -26,7 +26,6 @@ const CLUSTERS: [&str; 2] = ["deployment-local", "deployment-cloud"];
 /// Who runs the steps.
 struct EndToEnd {
     node: Arc<Node>,
-    helm: PathBuf,
     folder: PathBuf,
 }
 
@@ -58,6 +57,7 @@ macro_rules! steps {
 
 steps! {
     the_chart_installs_an_operator_in_a_restricted_namespace
+    helm_tests_the_operator_and_a_cluster_from_values
     the_example_is_ready_and_nothing_of_it_differs_afterwards
     clients_at_both_services_hear_a_message_of_either_side_once
     a_pod_that_is_deleted_under_load_takes_nothing_with_it
@@ -79,9 +79,7 @@ pub async fn run(assets: &Path, folder: &Path, group: &str) -> ExitCode {
         node.import(&format!("{REGISTRY}/{name}"), &archive);
     }
     println!("the node is ready after {:.1} s", begun.elapsed().as_secs_f64());
-    let built = assets.join("helm");
-    let helm = if built.is_file() { built } else { PathBuf::from("helm") };
-    let run = EndToEnd { node, helm, folder: folder.to_owned() };
+    let run = EndToEnd { node, folder: folder.to_owned() };
     let outcome = {
         let run = std::rc::Rc::new(run);
         let steps = std::rc::Rc::clone(&run);
@@ -109,6 +107,16 @@ impl EndToEnd {
         }
         self.helm(&format!("install tombolo charts/tombolo --namespace {SYSTEM} --wait --timeout 3m")).await;
         self.kubectl(&format!("-n {SYSTEM} rollout status deployment/tombolo --timeout=60s")).await;
+    }
+
+    async fn helm_tests_the_operator_and_a_cluster_from_values(&self) {
+        self.helm(&format!("test tombolo --namespace {SYSTEM} --timeout 3m")).await;
+        let values = "users.sensor=secret,cluster.replicas=2";
+        self.helm(&format!("install edge charts/tombolo-cluster --namespace {NAMESPACE} --set {values}")).await;
+        // It waits for the cluster by itself.
+        self.helm(&format!("test edge --namespace {NAMESPACE} --timeout 3m")).await;
+        self.helm(&format!("uninstall edge --namespace {NAMESPACE} --wait")).await;
+        eventually("its pods are gone", async || self.pods("edge").await.is_empty()).await;
     }
 
     async fn the_example_is_ready_and_nothing_of_it_differs_afterwards(&self) {
@@ -364,8 +372,7 @@ impl EndToEnd {
     }
 
     async fn helm(&self, arguments: &str) -> String {
-        let program = self.helm.display().to_string();
-        let said = self.call(&program, &arguments.split(' ').collect::<Vec<_>>()).await;
+        let said = self.call("helm", &arguments.split(' ').collect::<Vec<_>>()).await;
         said.unwrap_or_else(|said| panic!("helm {arguments}: {said}"))
     }
 

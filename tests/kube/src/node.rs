@@ -76,7 +76,7 @@ impl Node {
     /// # Errors
     /// What it says when it fails.
     pub fn tool(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(program);
+        let mut command = crate::tools::command(program);
         command.env("KUBECONFIG", &self.kubeconfig).current_dir(crate::house::root()).args(arguments);
         let output = command.output().map_err(|error| format!("{program} does not start: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
