@@ -1,7 +1,6 @@
 //! What goes wrong around an operator: no CRDs, a rival, its own death, objects of the future.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -11,7 +10,7 @@ use crate::chart::install_crds;
 use crate::house::{House, eventually};
 use crate::kubelet::Runs;
 use crate::plane::Plane;
-use crate::reconcile::{CLUSTER, SET, edge, until_settled};
+use crate::reconcile::{CLUSTER, edge, until_settled};
 
 pub async fn missing_crds_are_named_and_awaited(plane: Arc<Plane>) {
     let house = House::build(&plane, "crds", Runs::Nothing).await;
@@ -63,35 +62,6 @@ pub async fn a_second_operator_waits_and_takes_over(plane: Arc<Plane>) {
     assert!(third.process.terminate().await.success());
     let lease = house.get("coordination.k8s.io/v1/Lease", "tombolo").await.expect("a Lease");
     assert!(lease["spec"]["holderIdentity"].is_null(), "{lease:#}");
-}
-
-pub async fn an_operator_that_is_killed_again_and_again_ends_at_the_same_place(plane: Arc<Plane>) {
-    let house = House::build(&plane, "killed", Runs::Nothing).await;
-    house.apply(&edge(json!({"replicas": 2, "image": "old"}))).await;
-    // Nobody holds the Lease of a dead process here, so that each one begins at once.
-    let free = json!({"spec": {"holderIdentity": null}});
-    for round in 0..12u64 {
-        let mut operator = house.operator(&format!("round-{round}"));
-        operator.ready().await;
-        // Ever later, so that each step is the last of one of them.
-        tokio::time::sleep(Duration::from_millis(40 * round)).await;
-        operator.process.kill();
-        let lease = house.api("coordination.k8s.io/v1/Lease");
-        let _ = lease.patch("tombolo", &PatchParams::default(), &Patch::Merge(free.clone())).await;
-        if round == 6 {
-            house.apply(&edge(json!({"replicas": 3, "image": "new"}))).await;
-        }
-    }
-    let _operator = house.operator("last");
-    until_settled(&house).await;
-    let set = house.get(SET, "edge").await.expect("a StatefulSet");
-    assert_eq!(set["spec"]["replicas"], 3);
-    assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["image"], "new");
-    eventually("the pods are new", async || {
-        let pods = house.api("v1/Pod").list(&Default::default()).await.expect("pods");
-        pods.items.len() == 3 && pods.items.iter().all(|pod| pod.data["spec"]["containers"][0]["image"] == "new")
-    })
-    .await;
 }
 
 pub async fn an_object_of_the_future_is_skipped_alone(plane: Arc<Plane>) {

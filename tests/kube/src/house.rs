@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tombolo_tests::child::Child;
 use tombolo_tests::{http, ports};
 
+use crate::api_proxy::ApiProxy;
 use crate::kubelet::{Kubelet, Runs};
 use crate::plane::Plane;
 use crate::tools;
@@ -31,6 +32,7 @@ pub struct House {
     pub namespace: String,
     /// What runs its pods.
     pub kubelet: Kubelet,
+    token: String,
     kubeconfig: PathBuf,
 }
 
@@ -72,18 +74,49 @@ impl House {
         let token = token.status.expect("a token").token;
         let kubeconfig = plane.write(&format!("{namespace}.kubeconfig"), &plane.kubeconfig_of_token(&token));
         let kubelet = Kubelet::start(client.clone(), &namespace, plane.folder(), runs);
-        Self { plane: Arc::clone(plane), client, namespace, kubelet, kubeconfig }
+        Self { plane: Arc::clone(plane), client, namespace, kubelet, token, kubeconfig }
     }
 
     /// Starts an operator here.
     pub fn operator(&self, name: &str) -> Operator {
+        self.operator_with(name, |_| {})
+    }
+
+    /// Starts an operator here, after `adjust` changed how.
+    pub fn operator_with(&self, name: &str, adjust: impl FnOnce(&mut Command)) -> Operator {
         let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
         let mut command = Command::new(binary("tombolo-operator"));
         command.env("KUBECONFIG", &self.kubeconfig).env("TOMBOLO_LOG", "info,tombolo_operator=debug");
-        command.args(["--bind", &address.to_string(), "--identity", name, "--lease-name", "tombolo"]);
+        command.env("TOMBOLO_LEASE", "tombolo").args(["--bind", &address.to_string(), "--identity", name]);
         command.args(["--watch-namespaces", &self.namespace, "--lease-namespace", &self.namespace]);
+        adjust(&mut command);
         let log = self.plane.folder().join(format!("operator-{}-{name}.log", self.namespace));
         Operator { process: Child::spawn(name, command, log), address }
+    }
+
+    /// A way to the API server on which things go wrong.
+    pub fn proxy(&self) -> ApiProxy {
+        ApiProxy::start(self.plane.kubeconfig_of_token(&self.token))
+    }
+
+    /// Starts an operator that has no other way to the API server than this.
+    pub fn operator_through(&self, name: &str, proxy: &ApiProxy) -> Operator {
+        let kubeconfig = self.kubeconfig_through(proxy);
+        let operator = self.operator_with(name, |command| _ = command.env("KUBECONFIG", kubeconfig));
+        proxy.victim(operator.process.id());
+        operator
+    }
+
+    /// The file that shows an operator this way.
+    pub fn kubeconfig_through(&self, proxy: &ApiProxy) -> PathBuf {
+        let cluster = json!({"server": format!("http://{}", proxy.address)});
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "it",
+            "clusters": [{"name": "it", "cluster": cluster}], "users": [{"name": "it", "user": {"token": self.token}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        });
+        let file = format!("{}-{}.kubeconfig", self.namespace, proxy.address.port());
+        self.plane.write(&file, &config.to_string())
     }
 
     /// Applies a manifest in this namespace, as a foreign manager.
@@ -215,6 +248,7 @@ pub async fn try_apply(client: &Client, namespace: &str, manager: &str, object: 
         "ValidatingAdmissionPolicyBinding",
         "ClusterRole",
         "ClusterRoleBinding",
+        "APIService",
     ]
     .contains(&resource.kind.as_str());
     let api: Api<DynamicObject> = if cluster_wide {
@@ -225,6 +259,11 @@ pub async fn try_apply(client: &Client, namespace: &str, manager: &str, object: 
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
     let sent = api.patch(&name, &PatchParams::apply(manager), &Patch::Apply(object)).await?;
     Ok(serde_json::to_value(sent).expect("JSON"))
+}
+
+/// Objects of a kind that has no namespaces.
+pub fn cluster_wide(client: &Client, kind: &str) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &resource(kind))
 }
 
 fn resource(kind: &str) -> ApiResource {

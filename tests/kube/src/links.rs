@@ -42,7 +42,7 @@ pub async fn configuration(house: &House) -> Value {
 pub async fn a_deleted_link_is_held_until_its_broker_has_let_it_go(plane: Arc<Plane>) {
     let house = House::build(&plane, "drained", Runs::Brokers).await;
     let _operator = house.operator("one");
-    hybrid_cloud(&house).await;
+    hybrid_cloud(&house, &["secrets.yaml", "local.yaml", "cloud.yaml"]).await;
     house.until_ready(LINK, "to-cloud").await;
     let link = house.until_ready(LINK, "to-local").await;
     assert!(is_held(&link), "{link:#}");

@@ -4,20 +4,30 @@
 //! `kube-tests --node` the end-to-end steps on a node with containers. What is missing is said, and nothing is skipped.
 
 mod alerts;
+mod api_faults;
+mod api_proxy;
+mod autoscale;
+mod bad_input;
 mod bench;
 mod chart;
 mod charts;
+mod clocks;
+mod crd_changes;
 mod e2e;
 mod extras;
 mod faults;
 mod house;
+mod killed;
 mod kubelet;
 mod links;
 mod node;
 mod plane;
 mod reconcile;
+mod rights;
+mod rivals;
 mod rollout;
 mod sandbox;
+mod snapshot;
 mod story;
 mod tools;
 mod traffic;
@@ -46,7 +56,14 @@ macro_rules! tests {
     };
 }
 
+/// Those that change the CRDs come first, one after another; the first of all needs an API server without them.
+const ALONE: usize = 2;
+
 tests! {
+    faults:
+        missing_crds_are_named_and_awaited;
+    crd_changes:
+        a_newer_crd_replaces_an_older_one_with_objects_there_and_the_operator_goes_on;
     chart:
         the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_the_api_server_takes
         a_crd_of_an_older_release_does_not_replace_a_newer_one;
@@ -94,10 +111,32 @@ tests! {
         volumes_grow_while_their_pods_go_on
         a_class_that_lets_nothing_grow_is_named_and_awaited;
     faults:
-        missing_crds_are_named_and_awaited
         a_second_operator_waits_and_takes_over
-        an_operator_that_is_killed_again_and_again_ends_at_the_same_place
         an_object_of_the_future_is_skipped_alone;
+    api_faults:
+        under_faults_of_the_api_server_the_same_is_made_without_a_storm_of_writes
+        a_change_that_comes_while_a_write_is_not_answered_yet_is_not_lost;
+    killed:
+        an_operator_killed_at_any_write_of_a_new_cluster_ends_at_the_same_place
+        an_operator_killed_at_any_write_of_a_rolling_update_ends_at_the_same_place
+        an_operator_killed_at_any_write_of_a_change_of_nodes_ends_at_the_same_place;
+    rivals:
+        two_operators_with_different_leases_settle_and_do_not_fight
+        a_leader_that_wakes_after_its_time_writes_nothing_more_and_ends
+        a_renewal_that_was_answered_after_its_time_is_none
+        a_renewal_that_fails_for_a_while_is_tried_again
+        a_new_operator_says_of_what_is_well_nothing_else;
+    clocks:
+        an_operator_whose_clock_is_hours_ahead_works_and_renews_nothing
+        an_operator_whose_clock_is_hours_behind_works_and_renews_nothing;
+    bad_input:
+        every_invalid_sample_is_refused_with_what_is_wrong
+        what_only_the_operator_can_see_is_said_within_a_second
+        the_longest_names_become_ready
+        as_much_as_the_schema_allows_is_served_and_one_more_is_refused
+        what_is_applied_while_the_operator_is_down_is_made_when_it_is_back;
+    autoscale:
+        an_autoscaler_sets_the_number_of_nodes_and_the_operator_does_not_fight_it;
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -132,17 +171,16 @@ async fn run_all() -> ExitCode {
     let begun = Instant::now();
     let plane = Arc::new(Plane::start(&assets).await);
     println!("the API server is ready after {:.1} s", begun.elapsed().as_secs_f64());
-    // Before anything else: it needs an API server without our CRDs.
     let mut failed = Vec::new();
-    let (alone, rest): (Vec<Test>, Vec<Test>) = TESTS.iter().partition(|test| test.0.starts_with("missing_crds"));
+    let (alone, rest) = TESTS.split_at(ALONE);
     let bench = words.iter().any(|word| word == "--bench");
     let chosen = |test: &Test| !bench && (words.is_empty() || words.iter().any(|word| test.0.contains(word)));
-    let before: Vec<_> = alone.into_iter().filter(chosen).collect();
-    failed.extend(run(&plane, before).await);
+    let pick = |tests: &[Test]| tests.iter().copied().filter(chosen).collect();
+    failed.extend(run(&plane, pick(alone), 1).await);
     chart::install_crds(&plane).await;
     let watchman = Watchman::start(&plane).await;
     let begun = Instant::now();
-    failed.extend(run(&plane, rest.into_iter().filter(chosen).collect()).await);
+    failed.extend(run(&plane, pick(rest), AT_ONE_TIME).await);
     if bench {
         bench::many_objects(Arc::clone(&plane)).await;
     }
@@ -153,7 +191,9 @@ async fn run_all() -> ExitCode {
         if seen.faults.is_empty() { "clean" } else { "but these clean" }
     );
     seen.faults.iter().take(20).for_each(|fault| println!("  {fault}"));
-    let ok = failed.is_empty() && seen.faults.is_empty();
+    let rights = rights::faults(&plane, words.is_empty());
+    rights.iter().for_each(|fault| println!("  {fault}"));
+    let ok = failed.is_empty() && seen.faults.is_empty() && rights.is_empty();
     println!(
         "{} after {:.0} s",
         if ok { "ok".to_owned() } else { format!("FAILED: {}", failed.join(", ")) },
@@ -163,7 +203,7 @@ async fn run_all() -> ExitCode {
 }
 
 /// Names of those that failed.
-async fn run(plane: &Arc<Plane>, tests: Vec<Test>) -> Vec<String> {
+async fn run(plane: &Arc<Plane>, tests: Vec<Test>, at_one_time: usize) -> Vec<String> {
     let outcomes = futures::stream::iter(tests).map(|(name, test)| {
         let plane = Arc::clone(plane);
         async move {
@@ -174,5 +214,5 @@ async fn run(plane: &Arc<Plane>, tests: Vec<Test>) -> Vec<String> {
             outcome.err().map(|_| name.to_owned())
         }
     });
-    outcomes.buffer_unordered(AT_ONE_TIME).filter_map(|failed| async { failed }).collect().await
+    outcomes.buffer_unordered(at_one_time).filter_map(|failed| async { failed }).collect().await
 }

@@ -17,6 +17,18 @@ use tombolo_tests::ports;
 pub const VERSION: &str = "1.34.4";
 /// How long a program of it may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(120);
+/// The file in the folder with what operators asked for.
+pub const AUDIT_LOG: &str = "audit.log";
+/// What ServiceAccounts ask for, apart from those of controllers, without any content.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- {level: None, userGroups: ['system:serviceaccounts:kube-system']}
+- {level: Metadata, userGroups: ['system:serviceaccounts']}
+- {level: None}
+";
 
 /// The running control plane. Its processes end and its files go when it is dropped.
 pub struct Plane {
@@ -76,6 +88,7 @@ impl Plane {
             command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
             command.arg(format!("--initial-cluster=default={peer}"));
         });
+        plane.write("audit.yaml", AUDIT_POLICY);
         plane.run(assets, "kube-apiserver", |command, folder| {
             let file = |name: &str| folder.join(name).display().to_string();
             command.args([
@@ -93,6 +106,18 @@ impl Plane {
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
                 format!("--service-account-key-file={}", file("accounts.pub")),
                 format!("--service-account-signing-key-file={}", file("accounts.key")),
+                // So that it passes on what a test serves.
+                format!("--requestheader-client-ca-file={}", file("ca.crt")),
+                "--requestheader-allowed-names=front-proxy".to_owned(),
+                "--requestheader-username-headers=X-Remote-User".to_owned(),
+                "--requestheader-group-headers=X-Remote-Group".to_owned(),
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+                format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
+                format!("--proxy-client-key-file={}", file("front-proxy.key")),
+                format!("--audit-policy-file={}", file("audit.yaml")),
+                format!("--audit-log-path={}", file(AUDIT_LOG)),
+                // Without it, nobody would see whether the operator may block the removal of an owner.
+                "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
             ]);
         });
         plane.ready().await;
@@ -112,6 +137,9 @@ impl Plane {
                 "--kube-api-qps=500".to_owned(),
                 "--kube-api-burst=1000".to_owned(),
                 "--concurrent-statefulset-syncs=10".to_owned(),
+                "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
+                // The kubelet of the tests has no Node, and every minute the pods of what is none would be removed.
+                "--controllers=*,-pod-garbage-collector-controller".to_owned(),
             ]);
         });
         plane
@@ -187,6 +215,15 @@ impl Plane {
     }
 }
 
+/// A client from the text of a kubeconfig that sends each request once.
+pub async fn client_without_retries(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).expect("a kubeconfig");
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a config");
+    config.default_retry = false;
+    Client::try_from(config).expect("a client")
+}
+
 /// A client from the text of a kubeconfig.
 pub async fn client(kubeconfig: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).expect("a kubeconfig");
@@ -207,6 +244,7 @@ fn certificates(folder: &Path, address: &str) {
     let identities = [
         ("apiserver", "kube-apiserver", None),
         ("admin", "admin", Some("system:masters")),
+        ("front-proxy", "front-proxy", None),
         ("kcm", "system:kube-controller-manager", None),
         ("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
         ("node", "system:node:node", Some("system:nodes")),

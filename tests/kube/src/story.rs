@@ -14,8 +14,8 @@ use crate::reconcile::{CLUSTER, LINK};
 use crate::watchman::PASSWORD;
 
 /// The example as it is checked in, with the addresses of the pods' Services.
-pub async fn hybrid_cloud(house: &House) {
-    for file in ["secrets.yaml", "local.yaml", "cloud.yaml"] {
+pub async fn hybrid_cloud(house: &House, files: &[&str]) {
+    for file in files {
         let text = std::fs::read_to_string(root().join("examples/hybrid-cloud").join(file)).expect("the example");
         house.apply(&text).await;
     }
@@ -28,7 +28,7 @@ fn broker(house: &House, pod: &str, port: u16) -> std::net::SocketAddr {
 pub async fn two_clusters_link_and_each_message_reaches_both_sides_once(plane: Arc<Plane>) {
     let house = House::build(&plane, "story", Runs::Brokers).await;
     let _operator = house.operator("one");
-    hybrid_cloud(&house).await;
+    hybrid_cloud(&house, &["secrets.yaml", "local.yaml", "cloud.yaml"]).await;
     for cluster in ["deployment-local", "deployment-cloud"] {
         let object = house.until_ready(CLUSTER, cluster).await;
         let id = object["metadata"]["uid"].clone();

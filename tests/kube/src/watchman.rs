@@ -1,5 +1,6 @@
 //! Looks at every status that is ever written, and at the end for what should be nowhere.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -29,6 +30,56 @@ pub struct Seen {
 pub struct Watchman {
     seen: Arc<Mutex<Seen>>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// What `Ready` of each object of a namespace said, one after another.
+pub struct Readiness {
+    said: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Begins.
+    pub fn follow(client: &Client, namespace: &str) -> Self {
+        let said = Arc::new(Mutex::new(BTreeMap::<String, Vec<String>>::new()));
+        let tasks = ["BrokerCluster", "ClusterLink"].map(|kind| {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("tombolo.dev", "v1alpha1", kind));
+            let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+            let said = Arc::clone(&said);
+            tokio::spawn(async move {
+                let mut stream = std::pin::pin!(watcher(api, Config::default()).default_backoff().applied_objects());
+                while let Some(object) = stream.next().await {
+                    let Ok(object) = object else { continue };
+                    let ready = object.data["status"]["conditions"].as_array().into_iter().flatten();
+                    let Some(ready) = ready.into_iter().find(|condition| condition["type"] == "Ready") else {
+                        continue;
+                    };
+                    let name = format!("{kind} {}", object.metadata.name.unwrap_or_default());
+                    let word = |field: &str| ready[field].as_str().unwrap_or_default();
+                    let now = format!("{} {}", word("status"), word("reason"));
+                    let mut said = said.lock().expect("nobody panicked");
+                    let turns = said.entry(name).or_default();
+                    if turns.last() != Some(&now) {
+                        turns.push(now);
+                    }
+                }
+            })
+        });
+        Self { said, tasks: tasks.into() }
+    }
+
+    /// By object: each value that differs from the one before.
+    pub fn turns(&self) -> BTreeMap<String, Vec<String>> {
+        self.said.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }
 
 // === impl Watchman ===
