@@ -122,7 +122,7 @@ async fn a_black_hole_is_noticed_and_left() {
         for config in [near, far] {
             for link in &mut config.links {
                 if let Some(dial) = &mut link.dial {
-                    dial.keep_alive = tombolo_broker_api::Seconds(1);
+                    dial.keep_alive = Seconds(1);
                 }
             }
         }
