@@ -97,7 +97,7 @@ impl World {
                 self.note(|| format!("life {life} is discarded at {node}"));
                 self.oracle.discarded(life);
             }
-            Effect::Overwritten(life) => self.lost_rest(life, node),
+            Effect::Overwritten(life) => self.overwritten(life, node),
             Effect::Began(life, id) => {
                 self.note(|| format!("life {life} of {id} begins at {node}"));
                 self.oracle.began(life, id);
@@ -280,7 +280,8 @@ impl World {
             return;
         }
         if seen {
-            return;
+            // The cut was over before anybody noticed: what was under way arrives late.
+            return self.resume(node, other);
         }
         let (life, now) = (lives.1, Millis(self.now));
         self.nodes[node].met.insert(other, life);

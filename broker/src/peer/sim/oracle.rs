@@ -152,6 +152,15 @@ impl World {
         state.settled = settled;
     }
 
+    /// A new session begins where the rest of one is that was given away: by a clean start, or while the node that took it
+    /// can't be reached. If that one has not heard yet that it was given, nobody has it any more, and it never will.
+    pub fn overwritten(&mut self, life: u64, node: usize) {
+        self.lost_rest(life, node);
+        if self.owners(life).is_empty() && !self.oracle.lives[&life].ended {
+            self.oracle.discarded(life);
+        }
+    }
+
     /// Of every moment.
     pub fn check(&mut self) {
         let mut owners: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();

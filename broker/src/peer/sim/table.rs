@@ -316,6 +316,9 @@ impl Outlet for Table {
         let slot = match self.rows.remove(id) {
             Some(row) => {
                 assert!(row.stripped, "{id} is installed over a session");
+                if head.principal.parse() != Ok(row.life) {
+                    self.effects.push(Effect::Overwritten(row.life));
+                }
                 row.slot
             }
             None => self.next,
