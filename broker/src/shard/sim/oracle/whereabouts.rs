@@ -64,6 +64,14 @@ impl Oracle {
         }
         // What follows a session that has left may still be there.
         let follows = |session: &Session| session.left.get(&node).is_some_and(|left| *left >= weather.unmoved[node]);
+        // Who has not heard yet where such a session went sends to this node alone, or to both for it to decide: what they
+        // publish goes with it, too, until they have heard.
+        for session in self.sessions.iter_mut().filter(|session| follows(session)) {
+            let moved_at = session.moved_at;
+            let before =
+                session.subscriptions.values_mut().filter(|kept| kept.acked_at.is_some_and(|at| at < moved_at));
+            before.for_each(|kept| kept.waited.clear());
+        }
         let is_safe = |message: &Message, at: usize| {
             !message.again_at.contains(&node) && message.node != node
                 || message.life != weather.lives[node]
