@@ -12,6 +12,9 @@ pub struct Version {
     pub number: u64,
 }
 
+/// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
+pub(super) const LIFE: u64 = 1 << 20;
+
 /// "From here on what this shard put into this lane is routed by at least this version of what that node of that cluster
 /// wants."
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,15 @@ pub struct Mark {
 pub struct Marks {
     /// By cluster and node; at the index of a shard the version that it marked last, or the zero version.
     newest: BTreeMap<(Arc<str>, Arc<str>), Vec<Version>>,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Whether this life of the node that counts, by its incarnation, made it; an earlier life did not, nor did nobody.
+    pub fn is_of(&self, incarnation: u64) -> bool {
+        self.epoch >= incarnation.wrapping_mul(LIFE).max(1)
+    }
 }
 
 // === impl Marks ===
@@ -89,5 +101,20 @@ impl Marks {
 
     fn versions(&self, cluster: &str, node: &str) -> Option<&Vec<Version>> {
         self.newest.iter().find(|((c, n), _)| &**c == cluster && &**n == node).map(|(_, versions)| versions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_of_the_life_that_made_it_however_long_that_lasts() {
+        let (before, now) = (1_800_000_000_000, 1_800_000_600_000);
+        // A link that was made at the end of the life before, ten minutes after its beginning.
+        let last = Version { epoch: before * LIFE + (now - before), number: 7 };
+        assert!(last.is_of(before) && !last.is_of(now));
+        assert!(Version { epoch: now * LIFE + 1, number: 1 }.is_of(now));
+        assert!(!Version::default().is_of(now), "nobody made it");
     }
 }

@@ -14,7 +14,7 @@ use super::interest_out::InterestOut;
 use super::lane_out::LaneOut;
 use super::listener::Listener;
 use super::lossy::Lossy;
-use super::marks::{Mark, Version};
+use super::marks::{LIFE, Mark, Version};
 use super::outlet::{Conn, DropReason, Limits, Now, Outlet, Role};
 use super::policy::{Gate, Served};
 use super::refusal::{Refusal, Why};
@@ -72,9 +72,6 @@ pub(super) struct Trouble {
 
 /// Connections of one link; more are refused.
 const CONNECTIONS_MAX: usize = 128;
-
-/// Names of lives of links that one life of a node has: the milliseconds in which they may be made.
-const LIFE: u64 = 1 << 20;
 
 /// Time for a handshake.
 const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);

@@ -16,6 +16,8 @@ pub struct Delivery {
     pub qos: Qos,
     /// RETAIN flag of the delivery.
     pub retain: bool,
+    /// The number of the shared subscription by which it came; 0: by none.
+    pub group: u32,
 }
 
 // === impl Delivery ===

@@ -121,6 +121,10 @@ pub trait Outlet {
     /// for it, so it is not bounded again.
     fn append(&mut self, id: &str, delivery: Delivery, admitted: bool);
 
+    /// Appends a message that node had for the session before it gave it away, and its queue had room for, unless the
+    /// client has unsubscribed meanwhile.
+    fn forwarded(&mut self, id: &str, from: &Arc<str>, delivery: Delivery);
+
     /// Messages for the session need not be given to [`super::Moves::offer`] any more.
     fn unwatch(&mut self, id: &str);
 

@@ -180,7 +180,7 @@ impl Record {
             open.stream.index = entry.index;
             // What is not the sender's duty somebody else takes, or has taken.
             if entry.tag.as_ref().is_none_or(|tag| self.trail.accepts(from, tag)) {
-                cx.out.append(cx.id, entry.delivery, true);
+                cx.out.forwarded(cx.id, from, entry.delivery);
             }
         }
         open.caught_up = caught_up;

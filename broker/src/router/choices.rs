@@ -1,6 +1,6 @@
 //! The members that were chosen for one message, of each group one: a peer chosen by several of them stands once.
 
-use super::member::Member;
+use super::member::{Member, Words};
 use super::receiver::Receiver;
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use std::ops::Range;
 /// seldom allocates.
 #[derive(Debug, Default)]
 pub struct Choices {
-    /// Sessions of this node, with their Subscription Identifiers.
-    sessions: Vec<(Receiver, Option<u32>)>,
+    /// Sessions of this node, with the numbers of their groups and their Subscription Identifiers.
+    sessions: Vec<(Receiver, Words)>,
     /// Peers with the numbers of the groups that chose them, one by one.
     shares: Vec<(Receiver, u32)>,
     /// The same peers, each once.
@@ -30,10 +30,10 @@ struct ChosenPeer {
 // === impl Choices ===
 
 impl Choices {
-    /// Those who are not among the receivers of the route, each with its Subscription Identifier if it has one; a peer
-    /// with the numbers of its groups, of which one member each gets the message and nobody else there.
+    /// Those who are not among the receivers of the route, each with the number of its group and its Subscription Identifier
+    /// if it has one; a peer with the numbers of its groups, of which one member each gets the message and nobody else there.
     pub fn others(&self) -> impl Iterator<Item = (Receiver, &[u32])> {
-        let sessions = self.sessions.iter().map(|(receiver, id)| (*receiver, id.as_slice()));
+        let sessions = self.sessions.iter().map(|(receiver, words)| (*receiver, words.as_slice()));
         let peers = self.peers.iter().filter(|peer| !peer.is_receiver);
         sessions.chain(peers.map(|peer| (peer.receiver, &self.numbers[peer.numbers.clone()])))
     }
@@ -56,9 +56,9 @@ impl Choices {
     #[inline]
     pub(super) fn push(&mut self, member: &Member) {
         if member.is_peer() {
-            self.shares.push((member.receiver, member.id));
+            self.shares.push((member.receiver, member.kept_words().number()));
         } else {
-            self.sessions.push((member.receiver, member.id()));
+            self.sessions.push((member.receiver, member.kept_words()));
         }
     }
 
@@ -140,9 +140,10 @@ mod tests {
                     let member = group.choose(local_first);
                     let key = member.receiver.key();
                     if member.is_peer() {
-                        prop_assert!(peers.entry(key).or_default().insert(member.id().unwrap()));
+                        prop_assert!(peers.entry(key).or_default().insert(member.words()[0]));
                     } else {
-                        *sessions.entry((key, member.id())).or_insert(0) += 1;
+                        prop_assert_eq!(member.words()[0], group.number());
+                        *sessions.entry((key, member.words().to_vec())).or_insert(0) += 1;
                     }
                 }
                 for receiver in &route.receivers {
@@ -156,9 +157,9 @@ mod tests {
                         let expected = peers.remove(&receiver.key());
                         prop_assert!(expected.is_some_and(|expected| expected.iter().eq(ids)), "a peer stands once");
                     } else {
-                        let count = sessions.get_mut(&(receiver.key(), ids.first().copied())).unwrap();
+                        let count = sessions.get_mut(&(receiver.key(), ids.to_vec())).unwrap();
                         *count -= 1;
-                        prop_assert!(*count >= 0 && ids.len() < 2);
+                        prop_assert!(*count >= 0 && receiver.flags.as_member());
                     }
                 }
                 prop_assert!(peers.is_empty() && sessions.values().all(|left| *left == 0));

@@ -214,7 +214,7 @@ mod tests {
     impl Tested {
         fn new() -> Self {
             let (seed, filter) = (Seed::new(7), Filter::parse("a/#", 8).unwrap());
-            Self { team: Team::new(&seed, "g".into(), &filter), seed }
+            Self { team: Team::new("g".into(), &filter), seed }
         }
 
         fn of(sessions: &[Presence]) -> Self {

@@ -19,12 +19,16 @@ pub struct Presence(Arc<AtomicBool>);
 pub struct Member {
     /// Who it is, with the options of its subscription to the group.
     pub receiver: Receiver,
-    /// The Subscription Identifier of a session for the group, or the number that a peer has given to it; 0: none.
-    pub(super) id: u32,
+    words: Words,
     /// Whether the tally of the group has it among those on-line; of sessions alone.
     pub(super) counted_online: bool,
     standing: Standing,
 }
+
+/// What goes with a message to a member: to a session the number of its group, and its Subscription Identifier for that;
+/// to a peer the number that it has given to the group. 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Words([u32; 2]);
 
 /// What stands behind a member.
 #[derive(Clone, Debug)]
@@ -85,19 +89,32 @@ impl Member {
     pub(super) fn session(receiver: Receiver, id: u32, presence: Option<Presence>) -> Self {
         let standing = presence.map_or(Standing::Always, Standing::Session);
         let receiver = Receiver { flags: receiver.flags.with_as_member(true), ..receiver };
-        Self { receiver, id, counted_online: false, standing }
+        Self { receiver, words: Words([0, id]), counted_online: false, standing }
     }
 
     /// Another node with all its members, which knows the group by `number`.
     pub(super) fn node(receiver: Receiver, number: u32, tally: Tally, presence: &Presence) -> Self {
         let share = NodeShare { presence: presence.clone(), tally: SharedTally::default() };
         share.tally.set(tally);
-        Self { receiver, id: number, counted_online: false, standing: Standing::Node(Arc::new(share)) }
+        Self { receiver, words: Words([number, 0]), counted_online: false, standing: Standing::Node(Arc::new(share)) }
     }
 
-    /// Its Subscription Identifier for the group; of a peer, the number that it has given to the group.
-    pub fn id(&self) -> Option<u32> {
-        (self.id != 0).then_some(self.id)
+    /// The same as a member of the group of this number, if it is a session.
+    pub(super) fn of_group(mut self, number: u32) -> Self {
+        if !self.is_peer() {
+            self.words.0[0] = number;
+        }
+        self
+    }
+
+    /// What goes with a message to it: to a session the number of its group, and its Subscription Identifier for that if it
+    /// has one; to a peer the number that it has given to the group.
+    pub fn words(&self) -> &[u32] {
+        self.words.as_slice()
+    }
+
+    pub(super) fn kept_words(&self) -> Words {
+        self.words
     }
 
     /// Whether it is another node.
@@ -122,7 +139,7 @@ impl Member {
     }
 
     /// How many are behind it, whether it is connected or not; at least 1.
-    pub(super) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         match &self.standing {
             Standing::Always | Standing::Session(_) => 1,
             Standing::Node(share) => share.tally.get().all().max(1),
@@ -148,7 +165,21 @@ impl Member {
             (Standing::Node(own), Standing::Node(new)) => own.presence.same(&new.presence),
             (Standing::Always | Standing::Session(_) | Standing::Node(_), _) => false,
         };
-        self.receiver != other.receiver || self.id != other.id || !standing
+        self.receiver != other.receiver || self.words != other.words || !standing
+    }
+}
+
+// === impl Words ===
+
+impl Words {
+    pub fn as_slice(&self) -> &[u32] {
+        let count = self.0.iter().take_while(|word| **word != 0).count();
+        &self.0[..count]
+    }
+
+    /// The first of them, by which the group is known.
+    pub fn number(self) -> u32 {
+        self.0[0]
     }
 }
 

@@ -41,3 +41,4 @@ pub use member::{Member, Presence};
 pub use receiver::{Kind, Receiver, ReceiverFlags};
 pub use route::Route;
 pub use shared_subscription::SharedSubscription;
+pub use team::number_of as group_number;

@@ -205,7 +205,7 @@ impl Many {
     fn put_member(&mut self, seed: &Seed, name: &Arc<str>, filter: &Filter, member: Member) -> team::Effect {
         let hash = |team: &Team| seed.bytes(team.name.as_bytes());
         let team = self.teams.entry(seed.bytes(name.as_bytes()), |team| team.name == *name, hash);
-        let team = team.or_insert_with(|| Team::new(seed, Arc::clone(name), filter)).into_mut();
+        let team = team.or_insert_with(|| Team::new(Arc::clone(name), filter)).into_mut();
         let receiver = member.receiver;
         let effect = team.put(seed, member);
         self.count(effect.before, Some(receiver), true);

@@ -13,8 +13,9 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub(super) struct Team {
     pub name: Arc<str>,
-    /// By what other nodes ask for a member of this node: the same whenever the group comes about here, so that a message
-    /// which was chosen for a member that left finds those that are there now.
+    /// By what other nodes ask for a member of this node, and by what a session knows why it has a message: the same at every
+    /// node, in each of its lives, so that a message which was chosen for a member that left finds those that are there
+    /// now, wherever.
     number: u32,
     roster: Roster<Member>,
     turns: Arc<Turns>,
@@ -40,17 +41,21 @@ pub(super) struct Told {
     pub tally: Tally,
 }
 
+/// Seeds the numbers of groups, at every node and in every version alike.
+const NUMBERS: u64 = 0x0067_726f_7570_7301;
+
 // === impl Team ===
 
 impl Team {
     /// A group of a filter without members.
-    pub fn new(seed: &Seed, name: Arc<str>, filter: &Filter) -> Self {
-        let number = number_of(seed, &name, filter);
+    pub fn new(name: Arc<str>, filter: &Filter) -> Self {
+        let number = number_of(&name, filter);
         Self { name, number, roster: Roster::new(), turns: Arc::default(), snapshot: OnceLock::new() }
     }
 
     /// Enters a member, or replaces that of the same receiver.
-    pub fn put(&mut self, seed: &Seed, mut member: Member) -> Effect {
+    pub fn put(&mut self, seed: &Seed, member: Member) -> Effect {
+        let mut member = member.of_group(self.number);
         if let Some(known) = self.roster.find(seed, member.receiver)
             && known.recount(&member)
         {
@@ -123,9 +128,10 @@ impl Told {
     }
 }
 
-/// The number of a group at this node. Two groups with one number would matter if they matched one topic, and nobody can
-/// seek such ones.
-pub(super) fn number_of(seed: &Seed, name: &str, filter: &Filter) -> u32 {
+/// The number of a group. Two groups with one number matter if they match one topic: then members of either may get what is
+/// the other's. Who seeks such a pair must be allowed to subscribe to the topic, and could join the other group as well.
+pub fn number_of(name: &str, filter: &Filter) -> u32 {
+    let seed = Seed::new(NUMBERS);
     let hash = seed.bytes(name.as_bytes()).rotate_left(32) ^ seed.bytes(filter.as_str().as_bytes());
     ((hash >> 32) as u32 ^ hash as u32).max(1)
 }
@@ -133,4 +139,25 @@ pub(super) fn number_of(seed: &Seed, name: &str, filter: &Filter) -> u32 {
 /// Whether a session is counted as on-line; nothing for a peer, which is not counted.
 fn counted(member: &Member) -> Option<bool> {
     (!member.is_peer()).then_some(member.counted_online)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Index, Kind, Receiver, ReceiverFlags, Route, SubscriptionEntry};
+    use super::*;
+    use crate::topic::Subscription;
+
+    #[test]
+    fn a_group_has_the_same_number_at_every_node() {
+        let number = |seed| {
+            let (index, mut route) = (Index::new(seed), Route::default());
+            let receiver = Receiver { slot: 1, epoch: 0, shard: 0, flags: ReceiverFlags::new(Kind::Client, 1) };
+            index.subscribe(&Subscription::parse("$share/g/a/#", 8).unwrap(), SubscriptionEntry::new(receiver));
+            index.lookup("a/b", &mut route);
+            route.groups[0].number()
+        };
+        assert_eq!(number(1), number(2));
+        assert_eq!(number(1), number_of("g", &Filter::parse("a/#", 8).unwrap()));
+        assert_ne!(number(1), number_of("h", &Filter::parse("a/#", 8).unwrap()));
+    }
 }

@@ -319,7 +319,8 @@ mod tests {
     fn a_reconnect_resends_in_order_and_no_more_than_the_new_window_allows() {
         let mut outbound = Outbound::default();
         let message = std::sync::Arc::new(crate::message::tests::message("t", b"x"));
-        let delivery = |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false });
+        let delivery =
+            |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false, group: 0 });
         let ids: Vec<u16> = [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce, Qos::AtLeastOnce]
             .map(|qos| outbound.assign(qos, delivery(qos)))
             .to_vec();
@@ -342,7 +343,8 @@ mod tests {
     #[test]
     fn what_is_in_flight_moves_with_its_packet_ids_and_stages() {
         let message = std::sync::Arc::new(crate::message::tests::message("t", b"x"));
-        let delivery = |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false });
+        let delivery =
+            |qos| Some(Delivery { message: message.clone(), subscription_ids: None, qos, retain: false, group: 0 });
         // Just before the ids begin again.
         let mut outbound = Outbound { front: 65_534, ..Outbound::default() };
         let qos = [Qos::AtLeastOnce, Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::ExactlyOnce, Qos::AtLeastOnce];

@@ -147,7 +147,7 @@ mod tests {
     fn delivery(payload: &[u8], expires_at: Option<Millis>) -> Delivery {
         let plain = message("t", payload);
         let message = Arc::new(Message::new(plain.frame(), plain.layout(), expires_at));
-        Delivery { message, subscription_ids: None, qos: Qos::AtLeastOnce, retain: false }
+        Delivery { message, subscription_ids: None, qos: Qos::AtLeastOnce, retain: false, group: 0 }
     }
 
     #[test]

@@ -1,41 +1,20 @@
 //! What a member of a shared subscription leaves behind goes to another member of its group.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Shard, route};
 use crate::codec::Qos;
-use crate::message::{Delivery, Message};
+use crate::message::Delivery;
 use crate::metrics::Dropped;
 use crate::router::{Group, Member, Path, Receiver, ReceiverFlags};
-use crate::topic::Filter;
 
-/// The shared subscriptions of a session that ends.
+/// Who inherits from a session that ends.
 struct Testament {
     me: Receiver,
-    /// Their filters, and whether they keep the RETAIN flag as published.
-    shares: Vec<(Filter, bool)>,
-    /// The groups by topic that have others; a session in several of them had a copy for each.
+    /// By topic the groups that it is in and that have others.
     groups: HashMap<Box<str>, Vec<Group>>,
-    /// The message given away last, and how many copies of it were.
-    last: Option<(Arc<Message>, usize)>,
-}
-
-// === impl Testament ===
-
-impl Testament {
-    /// Which copy of a message this is, from 0, and whether it is surely one of the same message: a session that has
-    /// moved holds equal ones without knowing.
-    fn copy(&mut self, message: &Arc<Message>) -> (usize, bool) {
-        let (copy, is_same) = match &self.last {
-            Some((last, copy)) if last.frame() == message.frame() => (copy + 1, Arc::ptr_eq(last, message)),
-            _ => (0, false),
-        };
-        self.last = Some((message.clone(), copy));
-        (copy, is_same)
-    }
 }
 
 // === impl Shard ===
@@ -49,11 +28,8 @@ impl Shard {
         if client.presence.is_none() {
             return;
         }
-        let shares = client.subscriptions.iter().filter(|(subscription, _)| subscription.is_shared());
-        let shares =
-            shares.map(|(subscription, state)| (subscription.filter().clone(), state.flags.retain_as_published()));
         let me = Receiver { slot, epoch: *epoch, shard: self.core.shard, flags: ReceiverFlags::default() };
-        let mut testament = Testament { me, shares: shares.collect(), groups: HashMap::new(), last: None };
+        let mut testament = Testament { me, groups: HashMap::new() };
         let (sent, queued) = (flow.outbound.take_unacknowledged(), flow.queue.take_all());
         for delivery in sent {
             self.pass_on(&mut testament, &delivery);
@@ -70,10 +46,7 @@ impl Shard {
         let (message, now) = (&delivery.message, self.core.now);
         let layout = message.layout();
         let Ok(topic) = std::str::from_utf8(layout.topic(message.frame())) else { return false };
-        // What was retained before came by a subscription of its own.
-        let is_shared =
-            |(filter, as_published): &(Filter, bool)| filter.matches(topic) && (*as_published || !delivery.retain);
-        if delivery.qos == Qos::AtMostOnce || message.is_expired(now) || !testament.shares.iter().any(is_shared) {
+        if delivery.qos == Qos::AtMostOnce || message.is_expired(now) || delivery.group == 0 {
             return false;
         }
         let me = testament.me;
@@ -87,22 +60,25 @@ impl Shard {
             let groups = groups.filter(|group| is_mine(group) && group.members().iter().any(is_other));
             testament.groups.insert(topic.into(), groups.cloned().collect());
         }
-        let (copy, is_same) = testament.copy(message);
-        let Some(groups) = testament.groups.get(topic).filter(|groups| !groups.is_empty()) else { return false };
-        // One more than there are groups was for a group without others, or for none.
-        if is_same && copy >= groups.len() {
-            return false;
-        }
-        let group = &groups[copy % groups.len()];
+        let groups = testament.groups.get(topic);
+        let group = groups.and_then(|groups| groups.iter().find(|group| group.number() == delivery.group));
+        let Some(group) = group else { return false };
         let other =
             if stops { group.members().iter().find(|member| is_other(member)) } else { group.choose_other(me, false) };
         let Some(other) = other.cloned() else { return false };
+        self.give_to_member(&other, delivery);
+        true
+    }
+
+    /// Gives a message that one member of a group does not take to another.
+    pub(super) fn give_to_member(&mut self, member: &Member, delivery: &Delivery) {
+        let Delivery { message, .. } = delivery;
+        let layout = message.layout();
         let mut frame = message.frame().to_vec();
-        if let Some(left) = message.expiry_left(now) {
+        if let Some(left) = message.expiry_left(self.core.now) {
             layout.set_expiry(&mut frame, left);
         }
         let publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
-        route::pass_on(&mut self.core, &other, &publication);
-        true
+        route::pass_on(&mut self.core, member, &publication);
     }
 }

@@ -71,7 +71,7 @@ pub enum Control {
         others: Arc<[Arc<str>]>,
     },
     /// The row of another node was made: it is told what is retained.
-    PeerMade(Receiver),
+    PeerMade(Arc<str>, Receiver),
     /// The row of another node is gone.
     PeerGone(Receiver),
     /// Send a control payload to another node, whose row lives on this shard.

@@ -63,7 +63,8 @@ pub struct Core {
 // === impl Core ===
 
 impl Core {
-    /// Gives a publication to a receiver of this shard; `ids` are its subscription identifiers.
+    /// Gives a publication to a receiver of this shard; `ids` are its subscription identifiers, behind the number of the group
+    /// of which it is the member.
     #[inline]
     pub fn deliver(&mut self, receiver: Receiver, ids: &[u32], publication: &mut Publication<'_>) {
         let Some(row) = self.rows.get_mut(receiver.slot as usize) else { return };
@@ -99,6 +100,11 @@ impl Core {
             return;
         };
         let (persistent, keeps, window, maximum_packet_size) = (*persistent, *keeps, *window, *maximum_packet_size);
+        // With a message to a member the number of its group comes first.
+        let (group, ids) = match ids {
+            [group, ids @ ..] if flags.as_member() => (*group, ids),
+            ids => (0, ids),
+        };
         let granted = Qos::from_u8(flags.qos()).unwrap_or_default();
         let qos = publication.qos.min(granted);
         let retain = flags.retain_as_published() && publication.layout.retain();
@@ -107,7 +113,7 @@ impl Core {
             return;
         }
         if *watched {
-            let delivery = delivery(publication, ids, qos, retain);
+            let delivery = delivery(publication, ids, qos, retain, group);
             let (lane, shard) = (publication.passage.lane, publication.shard);
             let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
             told.push(Told::Offered(Offered { slot, epoch: *epoch, node, shard, delivery, shared: flags.as_member() }));
@@ -150,7 +156,7 @@ impl Core {
             && flow.outbound.has_room(window)
             && output.len() <= tuning.mqtt.max_output_bytes.0 as usize;
         if direct && qos != Qos::AtMostOnce {
-            let delivery = keeps.then(|| delivery(publication, ids, qos, retain));
+            let delivery = keeps.then(|| delivery(publication, ids, qos, retain, group));
             send(
                 client,
                 flow,
@@ -174,7 +180,7 @@ impl Core {
             messages: tuning.mqtt.max_queued_messages as usize,
             bytes: tuning.mqtt.max_queued_bytes.0 as usize,
         };
-        let mut outcome = flow.queue.push(delivery(publication, ids, qos, retain), limits);
+        let mut outcome = flow.queue.push(delivery(publication, ids, qos, retain, group), limits);
         if let Err(refused) = outcome {
             let expired = flow.queue.drop_expired(*now);
             (0..expired).for_each(|_| counters.drop_message(Dropped::Expired));
@@ -288,6 +294,7 @@ impl Core {
                 message: kept.message,
                 subscription_ids: id.map(|id| [id].into()),
                 retain: true,
+                group: 0,
             }));
         }
     }
@@ -363,8 +370,9 @@ fn send(
     }
 }
 
-fn delivery(publication: &mut Publication<'_>, ids: &[u32], qos: Qos, retain: bool) -> Delivery {
-    Delivery { message: publication.kept(), subscription_ids: (!ids.is_empty()).then(|| ids.into()), qos, retain }
+fn delivery(publication: &mut Publication<'_>, ids: &[u32], qos: Qos, retain: bool, group: u32) -> Delivery {
+    let subscription_ids = (!ids.is_empty()).then(|| ids.into());
+    Delivery { message: publication.kept(), subscription_ids, qos, retain, group }
 }
 
 /// Puts a row on the dirty list, once.

@@ -16,7 +16,7 @@ use crate::codec::{Qos, Reason, Version};
 use crate::link::way::What;
 use crate::link::{Aside, Conn, Delivery, Mark, Outlet, Refusal};
 use crate::metrics::Closed;
-use crate::router::{SharedSubscription, SubscriptionEntry};
+use crate::router::{Receiver, SharedSubscription, SubscriptionEntry};
 use crate::topic::{Filter, Subscription};
 
 /// The shard, as the link in `slot` sees it while it acts.
@@ -35,6 +35,13 @@ impl LinkOutlet<'_> {
         if self.shard.link_row(self.slot).is_some_and(|row| matches!(row.target, Target::Peer(_))) {
             self.shard.tell_links();
         }
+    }
+
+    /// Whether who sent a message routed it by what an earlier life of this node wanted, or by nothing at all.
+    fn is_behind(&self, message: &Delivery<'_>) -> bool {
+        let local = &self.shard.shared.local;
+        let marked = message.marks.get(message.shard, &local.cluster_id, &local.node);
+        !marked.is_of(local.incarnation)
     }
 
     fn row_of(&self, conn: Conn) -> Option<u32> {
@@ -80,8 +87,12 @@ impl Outlet for LinkOutlet<'_> {
         let Aside { stamp, shares, shares_only, origin } = message.aside;
         let repeat = origin.is_some_and(|origin| !self.shard.shared.is_first(origin));
         let lane = message.from_peer.then_some((message.node, message.shard));
+        let back = (!shares.is_empty() && self.is_behind(message)).then(|| {
+            let sender = self.shard.link_receiver(self.slot);
+            Receiver { flags: sender.flags.with_as_member(true), ..sender }
+        });
         publication.passage =
-            Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only, origin, repeat };
+            Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only, back, origin, repeat };
         if let Some(stamp) = stamp {
             // What happens here from now on happens later.
             self.shard.shared.stamps.merge(stamp, clock::unix_micros());

@@ -10,6 +10,7 @@ mod close;
 mod control;
 mod deliver;
 mod evacuate;
+mod forwarded;
 mod guard;
 mod inbox;
 mod level;
@@ -137,6 +138,8 @@ pub struct Shard {
     links: Vec<u32>,
     /// The other nodes of the cluster, whichever shards their rows are on.
     peers: Vec<Receiver>,
+    /// The same with their names.
+    peer_names: Vec<(Arc<str>, Receiver)>,
     /// SUBACKs that wait for other nodes.
     waiting: WaitingList,
     /// The other nodes of the configuration.
@@ -262,6 +265,7 @@ impl Shard {
             ids_hasher: Hashing::default(),
             links: Vec::new(),
             peers: Vec::new(),
+            peer_names: Vec::new(),
             waiting: WaitingList::new(),
             nodes: Vec::new(),
             moves: Some(moves),

@@ -122,6 +122,12 @@ impl Outlet for MovesOutlet<'_> {
         }
     }
 
+    fn forwarded(&mut self, id: &str, from: &Arc<str>, delivery: Delivery) {
+        if let Some(slot) = self.shard.find(id) {
+            self.shard.append_forwarded(slot, from, delivery);
+        }
+    }
+
     fn unwatch(&mut self, id: &str) {
         let slot = self.shard.find(id);
         if let Some(row) = slot.and_then(|slot| self.shard.core.rows.get_mut(slot as usize)) {

@@ -115,6 +115,7 @@ impl Shard {
         let settings = self.peer_settings(&peer.node, false);
         let link = Box::new(Link::new(self.shared.local.clone(), settings, filters));
         let now = self.core.now;
+        let name = Arc::clone(&peer.node);
         let row = PeerRow {
             node: peer.node,
             dials: peer.dials,
@@ -148,7 +149,7 @@ impl Shard {
         });
         self.update_shares(slot);
         let receiver = self.link_receiver(slot);
-        self.tell_all(|| Control::PeerMade(receiver));
+        self.tell_all(|| Control::PeerMade(Arc::clone(&name), receiver));
     }
 
     /// A peer's row is going: nothing more is sent there, and nobody waits for it.

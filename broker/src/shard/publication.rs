@@ -8,7 +8,7 @@ use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Qos, Version, frame};
 use crate::link::Origin;
 use crate::message::Message;
-use crate::router::Path;
+use crate::router::{Path, Receiver};
 
 /// A PUBLISH on its way to its receivers; topic aliases are resolved already.
 pub struct Publication<'a> {
@@ -44,6 +44,9 @@ pub struct Passage<'a> {
     pub shares: &'a [u32],
     /// Members of shared subscriptions get it, and nobody else.
     pub shares_only: bool,
+    /// The node that sent it, if that does not know yet what this life of this node wants: what it chose for a member here
+    /// was for one of an earlier life.
+    pub back: Option<Receiver>,
     /// It came from another cluster, from here.
     pub origin: Option<&'a Origin>,
     /// Clients of this node have had it: it came by another node before.

@@ -105,7 +105,7 @@ impl Shard {
     /// What came from another node goes to clients of this one, and to members of those groups here that it was sent for:
     /// who told us told all other nodes, and its own links.
     fn route_from_peer(&mut self, entry: usize, publication: &mut Publication<'_>) -> Routed {
-        let Passage { shares, shares_only, .. } = publication.passage;
+        let Passage { shares, shares_only, back, .. } = publication.passage;
         let route = self.cache.entry(entry);
         let core = &mut self.core;
         let mut begun: u64 = 0;
@@ -117,14 +117,21 @@ impl Shard {
         }
         for number in shares {
             let Some(group) = route.local_group(*number) else {
-                // The last member anywhere has left while the message was on its way.
-                core.counters.drop_message(Dropped::NoSubscription);
+                match back {
+                    // A member of an earlier life of this node was chosen, and nobody has told it yet who is in the group now.
+                    Some(sender) => send_alone(core, sender, &[*number], publication),
+                    // The last member anywhere has left while the message was on its way.
+                    None => core.counters.drop_message(Dropped::NoSubscription),
+                }
                 continue;
             };
             match group.choose_local() {
-                Some(member) => hand_over(core, member.receiver, member.id().as_slice(), publication, &mut begun),
+                Some(member) => hand_over(core, member.receiver, member.words(), publication, &mut begun),
                 // The last one here has left meanwhile: it goes on to another node.
-                None => pass_on(core, group.choose(false), publication),
+                None => {
+                    let other = back.and_then(|sender| group.choose_other(sender, false));
+                    pass_on(core, other.unwrap_or_else(|| group.choose(false)), publication);
+                }
             }
         }
         self.note_congestion(begun);
@@ -171,8 +178,12 @@ pub(super) fn hand_over(
 
 /// Gives a message to one member of a group, here or at another node, and to nobody else.
 pub(super) fn pass_on(core: &mut Core, member: &Member, publication: &Publication<'_>) {
+    send_alone(core, member.receiver, member.words(), publication);
+}
+
+fn send_alone(core: &mut Core, receiver: Receiver, words: &[u32], publication: &Publication<'_>) {
     let mut alone = Publication::new(publication.frame, publication.layout, publication.path, publication.expires_at);
     alone.qos = publication.qos;
     alone.shard = core.shard;
-    hand_over(core, member.receiver, member.id().as_slice(), &mut alone, &mut 0);
+    hand_over(core, receiver, words, &mut alone, &mut 0);
 }

@@ -198,8 +198,14 @@ impl Shard {
                     self.configure_peers(here);
                     self.list_nodes(&others);
                 }
-                Control::PeerMade(peer) => self.peers.push(peer),
-                Control::PeerGone(peer) => self.peers.retain(|known| !known.same(peer)),
+                Control::PeerMade(name, peer) => {
+                    self.peers.push(peer);
+                    self.peer_names.push((name, peer));
+                }
+                Control::PeerGone(peer) => {
+                    self.peers.retain(|known| !known.same(peer));
+                    self.peer_names.retain(|(_, known)| !known.same(peer));
+                }
                 Control::Say { node, payload } => drop(self.say_to(&node, &payload)),
                 Control::Said { node, payload } => self.hear(&node, &payload),
                 Control::Stake(stake) => self.stake_here(stake),

@@ -79,7 +79,7 @@ pub fn publication(number: u32, topic: &'static str, qos: Qos, bytes: usize) -> 
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(payload.len() + bytes, 0x55);
     let message: Message = crate::message::tests::message(topic, &payload);
-    let delivery = Delivery { message: Arc::new(message), subscription_ids: None, qos, retain: false };
+    let delivery = Delivery { message: Arc::new(message), subscription_ids: None, qos, retain: false, group: 0 };
     Published { number, topic, delivery }
 }
 

@@ -347,6 +347,10 @@ impl Outlet for Table {
         self.enqueue(id, delivery);
     }
 
+    fn forwarded(&mut self, id: &str, _from: &Arc<str>, delivery: Delivery) {
+        self.append(id, delivery, true);
+    }
+
     fn unwatch(&mut self, id: &str) {
         self.rows.get_mut(id).expect("it was watched").watched = false;
     }

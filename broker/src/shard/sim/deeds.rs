@@ -23,6 +23,9 @@ impl Client {
             Deed::Disconnect => {
                 self.said_goodbye = true;
                 self.gone_at = now;
+                if self.expiry == 0 {
+                    around.oracle.leaving(session);
+                }
                 disconnect::encode(&mut self.output, self.version, &Disconnect::because(Reason::Success));
                 self.wanted_from = Some(now);
             }

@@ -143,7 +143,7 @@ impl Client {
                 if is_held && !repeat {
                     return Ok(Err(format!("packet id {id} comes with another message, {number}")));
                 }
-                if let Err(what) = around.oracle.received(session, &receipt, now) {
+                if let Err(what) = around.oracle.received(session, &receipt, now, around.weather) {
                     return Ok(Err(format!("{receipt:?}: {what}")));
                 }
                 if qos == Qos::ExactlyOnce {

@@ -69,8 +69,9 @@ impl Oracle {
                         || subscription.options.iter().any(is_two)
                         || subscription.unasked_at.is_some_and(|at| at + SLACK > message.sent_at))
             });
-            // What was chosen for a member at a node that died waits for that node, and is lost when it begins anew.
-            let haunted = of_group().any(|session| session.died);
+            // What a node had, it took along when it died.
+            let haunted =
+                of_group().any(|session| session.died && session.ended.is_some_and(|at| message.sent_at <= at));
             if message.acked_at.is_none() || owed.excused || took_along || haunted || !owed.members.iter().any(is_there)
             {
                 continue;

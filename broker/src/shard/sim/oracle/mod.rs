@@ -82,6 +82,8 @@ pub struct Message {
     again_at: BTreeSet<usize>,
     /// First receipts over all sessions, for messages to groups.
     copies: u32,
+    /// Nodes that died while it was under way to them: what they took and had not acknowledged comes back.
+    comes_back: u32,
 }
 
 /// A session, from its client's view.
@@ -97,6 +99,8 @@ pub struct Session {
     pub doubtful: bool,
     /// It ended with its node.
     died: bool,
+    /// Its client has said that it goes, and the session goes with it.
+    leaves: bool,
     /// Where its client has knocked since it was connected last.
     tried: BTreeSet<usize>,
     /// When it came to its node.
@@ -187,6 +191,11 @@ impl Oracle {
     /// A session has ended.
     pub fn end(&mut self, session: usize, now: Micros) {
         self.sessions[session].ended.get_or_insert(now);
+    }
+
+    /// The client of a session that ends with its connection says goodbye: the broker may know before it hears so.
+    pub fn leaving(&mut self, session: usize) {
+        self.sessions[session].leaves = true;
     }
 
     /// A SUBSCRIBE is sent.
@@ -290,6 +299,7 @@ impl Oracle {
             doubtful: false,
             again_at: BTreeSet::new(),
             copies: 0,
+            comes_back: 0,
         });
         number
     }

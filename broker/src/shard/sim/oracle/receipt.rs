@@ -1,10 +1,10 @@
 //! What a client receives, looked at as it comes.
 
-use super::{Class, Message, Oracle, Session, Subscription, matches};
+use super::{Class, Message, Oracle, Session, Subscription, Weather, matches};
 use crate::codec::Qos;
 use crate::shard::sim::network::Micros;
 
-/// How long the node where a session is holds what comes directly.
+/// How long the node where a session is surely holds what comes directly.
 const FOLLOWS: Micros = 1_500_000;
 
 /// A PUBLISH that came to a client.
@@ -35,7 +35,13 @@ impl Oracle {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn received(&mut self, session: usize, receipt: &Receipt<'_>, now: Micros) -> Result<(), String> {
+    pub fn received(
+        &mut self,
+        session: usize,
+        receipt: &Receipt<'_>,
+        now: Micros,
+        weather: &Weather,
+    ) -> Result<(), String> {
         self.receipts += 1;
         let number = receipt.message;
         let sessions = &mut self.sessions;
@@ -86,7 +92,8 @@ impl Oracle {
             return Err("a QoS 2 message came twice".into());
         }
         // What comes directly waits so long for what follows a session that has moved.
-        let follows = !state.left.is_empty() && now > message.sent_at.saturating_add(FOLLOWS);
+        let is_late = now > message.sent_at.saturating_add(FOLLOWS);
+        let follows = !state.left.is_empty() && (is_late || state.is_out_of_hold(message, now, weather));
         // What was sent again may come behind what was sent once.
         if first && !is_replay && !message.will && message.sends == 1 && !follows {
             let class = match message.qos {
@@ -103,8 +110,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Copies that all members of groups together may get: one for each group that has or had members, and another one
-    /// for each session that ended with one.
+    /// Copies that all members of groups together may get: one for each group that has or had members, another one for each
+    /// session that ended with one, and more if nodes died that may have taken it.
     fn allowed_copies(&self, number: usize) -> u32 {
         let message = &self.messages[number];
         let mut groups: Vec<&str> = self
@@ -116,22 +123,24 @@ impl Oracle {
             .collect();
         groups.sort_unstable();
         groups.dedup();
-        let ended = self.sessions.iter().filter(|session| session.ended.is_some());
+        let ended = self.sessions.iter().filter(|session| session.ended.is_some() || session.leaves);
         let inherited: u32 =
             ended.filter_map(|session| session.received.get(&number)).map(|received| received.any).sum();
-        // A member of several groups leaves its copy to one of those that have others: which of them gave it, it can't tell.
-        let ambiguous = |session: &Session| {
-            let groups = session.subscriptions.keys().filter(|filter| groups.contains(&filter.as_str()));
-            (groups.count() as u32).saturating_sub(1)
-        };
-        let guessed: u32 = self.sessions.iter().filter(|session| session.ended.is_some()).map(ambiguous).sum();
-        groups.len() as u32 * message.sends + inherited + guessed
+        groups.len() as u32 * (message.sends + message.comes_back) + inherited
     }
 }
 
 // === impl Session ===
 
 impl Session {
+    /// Whether a node that had the session still forwards what comes for it, and nothing is held for that any more: some
+    /// time has passed, or what enters at a node that could not be reached is not waited for.
+    fn is_out_of_hold(&self, message: &Message, now: Micros, weather: &Weather) -> bool {
+        let forwards = self.left.iter().any(|(node, at)| *at >= weather.unmoved[*node]);
+        let unreached = weather.troubled[message.node].iter().any(|over| *over > self.moved_at);
+        forwards && (unreached || now > self.moved_at + FOLLOWS)
+    }
+
     fn check_subscriptions(&self, message: &Message, receipt: &Receipt<'_>) -> Result<(), String> {
         let fits = self.subscriptions.iter().filter(|(filter, _)| matches(filter, &message.topic));
         let all: Vec<&Subscription> = fits.map(|(_, subscription)| subscription).collect();
@@ -147,7 +156,11 @@ impl Session {
         if receipt.qos > highest.min(message.qos) {
             return Err(format!("QoS {:?} is more than was granted", receipt.qos));
         }
-        if message.client == self.client && !receipt.retain && options().all(|options| options.no_local) {
+        // What waited at another node since before its client came here is not known as its own.
+        let came_later = message.node != self.node
+            && open.iter().all(|subscription| message.sent_at < subscription.asked_at.max(self.moved_at));
+        let is_own = message.client == self.client && !came_later;
+        if is_own && !receipt.retain && options().all(|options| options.no_local) {
             return Err("No Local: it is the client's own".into());
         }
         if message.retain && !receipt.retain && options().all(|options| options.retain_as_published) {

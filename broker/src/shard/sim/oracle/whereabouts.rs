@@ -91,6 +91,10 @@ impl Oracle {
                 (session.node == node || follows(session)) && session.subscriptions.contains_key(&owed.filter)
             });
         }
+        let under_way = |message: &&mut Message| message.node != node && message.sent_at < now;
+        for message in self.messages.iter_mut().filter(under_way) {
+            message.comes_back += u32::from(weather.empty[message.node][node] <= message.sent_at);
+        }
         let others = || (0..weather.lives.len()).filter(|other| *other != node);
         let doubtful: Vec<usize> =
             (0..self.messages.len()).filter(|at| others().any(|other| !is_safe(&self.messages[*at], other))).collect();
