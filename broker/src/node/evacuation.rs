@@ -67,7 +67,7 @@ impl Node {
                 }
             }
             let refuge = |peer: &tombolo_broker_api::PeerStatus| {
-                peer.state == PeerState::Connected && !shared.evacuation.is_away(&peer.node)
+                peer.state == PeerState::Connected && !shared.evacuation.is_away(&peer.node, shared.clock.now())
             };
             forlorn = if status.peers.iter().any(refuge) { Duration::ZERO } else { forlorn + LOOK };
             if forlorn >= FORLORN {

@@ -1,7 +1,7 @@
 //! A node that is being emptied: it takes no new clients, sends those that it has away at a bounded rate, and offers their
 //! sessions to other nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +31,10 @@ struct State {
     /// The node was told to stop, and ends then at the latest.
     leaving: Option<Millis>,
     since: Option<(Millis, UnixSeconds)>,
-    /// Nodes that are being emptied by the configuration, and those that say so themselves.
-    away: [BTreeSet<Arc<str>>; 2],
+    /// Nodes that are being emptied by the configuration.
+    away: BTreeSet<Arc<str>>,
+    /// Nodes that say so themselves, and when they did last.
+    said: BTreeMap<Arc<str>, Millis>,
     disconnects: Budget,
     offers: Budget,
 }
@@ -65,6 +67,8 @@ pub const PREFIX: u8 = 0x21;
 const TICK: Millis = Millis(100);
 /// A session is offered again after this time: an offer may be lost, or the node that got it had no room.
 const ROUND: Millis = Millis(3_000);
+/// Another node counts as being emptied for so long after it said so; it does at each look.
+const SAID: Millis = Millis(3_000);
 /// What may be done at once after a pause is what a rate allows in this many milliseconds.
 const BURST: u64 = 250;
 
@@ -90,7 +94,7 @@ impl Evacuation {
     pub fn configure(&self, wanted: bool, others: BTreeSet<Arc<str>>, now: Millis) {
         let mut state = self.lock();
         state.configured = wanted;
-        state.away[0] = others;
+        state.away = others;
         self.review(&mut state, now);
     }
 
@@ -140,18 +144,19 @@ impl Evacuation {
     }
 
     /// Another node says whether it is being emptied.
-    pub fn hear(&self, node: &Arc<str>, leaving: bool) {
-        let [_, said] = &mut self.lock().away;
+    pub fn hear(&self, node: &Arc<str>, leaving: bool, now: Millis) {
+        let said = &mut self.lock().said;
         if leaving {
-            said.insert(Arc::clone(node));
+            said.insert(Arc::clone(node), now);
         } else {
             said.remove(node);
         }
     }
 
-    /// Whether another node is being emptied, so that no session is to go there.
-    pub fn is_away(&self, node: &str) -> bool {
-        self.lock().away.iter().any(|away| away.contains(node))
+    /// Whether another node is being emptied, so that no session is to go there. One that has stopped saying so is not.
+    pub fn is_away(&self, node: &str, now: Millis) -> bool {
+        let state = self.lock();
+        state.away.contains(node) || state.said.get(node).is_some_and(|at| now.since(*at) < SAID)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -193,7 +198,7 @@ impl Shard {
     /// Another node says something about its evacuation.
     pub(super) fn hear_leaving(&self, node: &Arc<str>, payload: &[u8]) {
         if let [PREFIX, leaving, ..] = payload {
-            self.shared.evacuation.hear(node, *leaving != 0);
+            self.shared.evacuation.hear(node, *leaving != 0, self.core.now);
         }
     }
 
@@ -246,7 +251,8 @@ impl Shard {
     /// Nodes that sessions may go to.
     pub(super) fn refuges(&self) -> Vec<Arc<str>> {
         let Some(moves) = &self.moves else { return Vec::new() };
-        moves.reachable().into_iter().filter(|node| !self.shared.evacuation.is_away(node)).collect()
+        let now = self.core.now;
+        moves.reachable().into_iter().filter(|node| !self.shared.evacuation.is_away(node, now)).collect()
     }
 
     /// Refuses a connection that comes while the node is being emptied.
@@ -294,9 +300,17 @@ mod tests {
         evacuation.leave(Millis(3), Millis(9));
         evacuation.configure(false, ["b".into()].into(), Millis(4));
         assert!(evacuation.is_active() && evacuation.since().is_some_and(|(since, _)| since == Millis(3)));
-        evacuation.hear(&"c".into(), true);
-        assert!(evacuation.is_away("b") && evacuation.is_away("c") && !evacuation.is_away("d"));
-        evacuation.hear(&"c".into(), false);
-        assert!(!evacuation.is_away("c"));
+        assert!(evacuation.is_away("b", Millis(4)) && !evacuation.is_away("d", Millis(4)));
+    }
+
+    #[test]
+    fn another_node_is_away_until_it_says_otherwise_or_nothing_for_a_while() {
+        let (evacuation, at) = (Evacuation::default(), Millis(10_000));
+        evacuation.hear(&"c".into(), true, at);
+        assert!(evacuation.is_away("c", at) && evacuation.is_away("c", at + TICK + TICK));
+        evacuation.hear(&"c".into(), false, at);
+        assert!(!evacuation.is_away("c", at));
+        evacuation.hear(&"c".into(), true, at);
+        assert!(!evacuation.is_away("c", at + SAID), "its evacuation was cancelled");
     }
 }

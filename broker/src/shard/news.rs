@@ -134,8 +134,8 @@ impl Shard {
             }
             News::Connected { node, life, shards } => {
                 // Who is being emptied says so again and again; a life that has just begun is not.
-                self.shared.evacuation.hear(&node, false);
                 let now = self.core.now;
+                self.shared.evacuation.hear(&node, false, now);
                 if let Some(claims) = &mut self.claims {
                     claims.node_connected(&node, life, now);
                 }

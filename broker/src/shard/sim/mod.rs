@@ -8,6 +8,7 @@
 mod client;
 mod deeds;
 mod ending;
+mod leaving;
 mod network;
 mod node;
 mod oracle;

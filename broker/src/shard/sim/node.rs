@@ -26,6 +26,8 @@ pub struct Life {
     pub shards: Vec<Shard>,
     /// Who it wants to reach.
     pub requests: mpsc::Receiver<DialRequest>,
+    /// Nodes of the cluster.
+    pub(super) nodes: u8,
     /// Each shard's wish for a turn.
     wishes: Vec<Arc<Wish>>,
     woken: Vec<u32>,
@@ -104,8 +106,8 @@ impl Life {
         for (ready, wish) in ready.iter().zip(&wishes) {
             ready.set_task(&Waker::from(Arc::clone(wish)));
         }
-        let life =
-            Self { shards: ready.iter().enumerate().map(make).collect(), shared, requests, wishes, woken: Vec::new() };
+        let shards = ready.iter().enumerate().map(make).collect();
+        let life = Self { shards, nodes: nodes as u8, shared, requests, wishes, woken: Vec::new() };
         life.send_peers(node, nodes);
         life
     }

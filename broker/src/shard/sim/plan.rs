@@ -26,6 +26,8 @@ pub struct Plan {
     pub kills: usize,
     /// Nodes that stand still for a while.
     pub freezes: usize,
+    /// Nodes that are emptied, stopped when nothing is left, and started anew, as a rolling update does.
+    pub evacuations: usize,
     /// Bytes that a stream holds.
     pub capacity: usize,
     /// Outboxes and queues are so small that messages are lost: bounds are looked at, deliveries are not.
@@ -84,6 +86,8 @@ pub enum What {
     Kill(usize, Micros, bool),
     /// A node stands still.
     Freeze(usize, Micros),
+    /// A node is emptied; when it is empty it is away for so long.
+    Evacuate(usize, Micros),
 }
 
 /// What a client does.
@@ -168,6 +172,7 @@ impl Plan {
             partitions: 2,
             kills: 0,
             freezes: 1,
+            evacuations: 0,
             capacity: 64 << 10,
             small: false,
             sessions_move: false,
@@ -211,6 +216,10 @@ impl Plan {
         }
         for _ in 0..random.below(self.freezes + 1) {
             let what = What::Freeze(random.below(self.nodes), random.next() % (end / 2));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..self.evacuations {
+            let what = What::Evacuate(random.below(self.nodes), random.next() % (end / 4));
             steps.push(Step { at: random.next() % end, what });
         }
         steps.sort_by_key(|step| step.at);

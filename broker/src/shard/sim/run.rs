@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use super::plan::{Plan, Sabotage, Step};
+use super::plan::{Connecting, Deed, Message, Plan, Sabotage, Step, What};
 use super::world::World;
 use crate::clock;
+use crate::codec::Qos;
+use crate::codec::subscribe::Options;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
@@ -90,7 +92,7 @@ fn shrink(plan: &Plan, seed: u64) -> (Vec<Step>, Outcome) {
 fn holds(name: &str, plan: &Plan, count: u64) {
     let seeds = number("SEED").map_or(0..number("SCHEDULES").unwrap_or(count), |seed| seed..seed + 1);
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let (mut receipts, mut fulfilled, mut turns) = (0, 0, 0);
+    let (mut receipts, mut fulfilled, mut turns, mut emptied) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let outcome = run(plan, plan.steps(seed), seed);
         if number("ALL").is_some()
@@ -113,12 +115,17 @@ fn holds(name: &str, plan: &Plan, count: u64) {
         receipts += outcome.world.oracle.receipts;
         fulfilled += outcome.world.oracle.fulfilled;
         turns += outcome.world.turns;
+        emptied += outcome.world.emptied;
     }
     for (kind, seeds) in failures {
         println!("{} times, {:?}: {kind}", seeds.len(), &seeds[..seeds.len().min(8)]);
     }
     println!("{name}: {} schedules, {turns} turns, {receipts} deliveries, {fulfilled} of them owed", seeds.count());
     assert!(receipts > 0, "a simulation that delivers nothing proves nothing");
+    if plan.evacuations > 0 {
+        println!("{name}: {emptied} nodes were emptied");
+        assert!(emptied > 0 || count < 2, "a simulation in which no node is emptied proves nothing of it");
+    }
 }
 
 /// The first seed at which a broken rule is found.
@@ -157,6 +164,38 @@ fn sessions_follow_their_clients_with_all_that_is_theirs() {
 #[test]
 fn sessions_that_move_between_nodes_that_die_are_at_one_of_them_or_none() {
     holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, unruly: false, ..Plan::usual() }, 100);
+}
+
+#[test]
+fn nodes_that_are_emptied_before_they_stop_take_nothing_along() {
+    let plan = Plan { sessions_move: true, evacuations: 2, unruly: false, ..Plan::usual() };
+    holds("evacuations", &plan, 200);
+}
+
+#[test]
+fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member() {
+    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
+    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+    let step = |at, what| Step { at, what };
+    let plan = Plan { sessions_move: false, unruly: false, ..Plan::usual() };
+    let mut owed = 0;
+    for seed in 0..20 {
+        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
+        let mut steps = Vec::new();
+        for client in 0..plan.clients {
+            steps.push(step(0, What::Client(client, Deed::Connect(Box::new(connect())))));
+            steps.push(step(500_000, What::Client(client, Deed::Subscribe("$share/one/s/#", options, false))));
+        }
+        // It is gone without a word: the others have not noticed yet when they choose its members.
+        steps.push(step(2_000_000, What::Kill(0, 5_000_000, true)));
+        for client in 0..plan.clients {
+            steps.push(step(2_500_000, What::Client(client, Deed::Publish(10, message))));
+        }
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        owed += outcome.world.oracle.fulfilled;
+    }
+    assert!(owed > 0, "nothing was owed");
 }
 
 #[test]

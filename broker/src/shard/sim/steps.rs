@@ -46,6 +46,7 @@ impl World {
                     self.later(length, Event::Back(node, silent));
                 }
             }
+            What::Evacuate(node, length) => self.evacuate(node, length),
             What::Freeze(node, length) => {
                 self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
                 self.nodes[node].frozen_until = self.now + length;
@@ -54,7 +55,7 @@ impl World {
     }
 
     /// Something stands between nodes for so long, and until they have found each other again.
-    fn trouble(&mut self, pairs: impl IntoIterator<Item = (usize, usize)>, length: Micros) {
+    pub(super) fn trouble(&mut self, pairs: impl IntoIterator<Item = (usize, usize)>, length: Micros) {
         let until = self.now + length + FOUND;
         for (one, other) in pairs {
             for (from, to) in [(one, other), (other, one)] {
@@ -71,7 +72,13 @@ impl World {
             self.network.kill(node)
         }
         self.oracle.died(node, self.now, &self.weather);
+        self.is_gone(node);
+    }
+
+    /// A node is no more.
+    pub(super) fn is_gone(&mut self, node: usize) {
         self.nodes[node].life = None;
+        self.nodes[node].leaving = None;
         self.weather.alive[node] = false;
         for other in 0..self.nodes.len() {
             self.weather.ready[node][other] = None;

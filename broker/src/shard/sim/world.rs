@@ -38,6 +38,8 @@ pub struct Node {
     pub life: Option<Life>,
     pub shards: usize,
     pub(super) frozen_until: Micros,
+    /// It is being emptied, and will be away for so long.
+    pub(super) leaving: Option<Micros>,
     /// When its life began.
     began: Micros,
     /// Connections of clients at it.
@@ -63,6 +65,8 @@ pub struct World {
     /// How far the clock of the runtime has come.
     clock: Micros,
     pub turns: u64,
+    /// How many nodes were emptied.
+    pub emptied: u64,
 }
 
 // === impl World ===
@@ -77,6 +81,7 @@ impl World {
             life: None,
             shards: 1 + random.below(plan.shards),
             frozen_until: 0,
+            leaving: None,
             began: 0,
             guests: Arc::default(),
         };
@@ -105,6 +110,7 @@ impl World {
             count: 0,
             clock: 0,
             turns: 0,
+            emptied: 0,
             random,
         }
     }
@@ -184,6 +190,7 @@ impl World {
         let Some(life) = &mut self.nodes[node].life else { return };
         life.turn(shard);
         self.observe(node);
+        self.stop_if_empty(node);
     }
 
     /// Takes note of what a node says of the others.
@@ -252,6 +259,8 @@ impl World {
             false => self.clients[at].home,
         };
         let is_ready = self.nodes[node].life.as_ref().is_some_and(Life::is_ready);
+        // Some have not heard yet that it is not.
+        let is_ready = is_ready && (self.nodes[node].leaving.is_none() || self.random.chance(20));
         if !is_ready || !self.network.is_open(self.nodes.len() + at, node) {
             self.clients[at].wanted_from = Some(self.now + 200_000 + self.random.next() % 100_000);
             return;
@@ -386,6 +395,7 @@ impl World {
         self.trace.say(self.now, format_args!("all is mended"));
         self.network.heal();
         self.steps.clear();
+        self.call_back();
         for node in 0..self.nodes.len() {
             self.nodes[node].frozen_until = 0;
             if self.nodes[node].life.is_none() {

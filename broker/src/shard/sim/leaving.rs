@@ -1,0 +1,83 @@
+//! Nodes of the simulation that are emptied: they stop when nothing is left in them, and nothing may be lost by that.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use super::network::Micros;
+use super::node::{Life, name};
+use super::world::{Event, World};
+use crate::shard::row::Custody;
+
+// === impl World ===
+
+impl World {
+    /// A node is to be emptied, and to stay away for so long.
+    pub(super) fn evacuate(&mut self, node: usize, length: Micros) {
+        if let Some(life) = &self.nodes[node].life {
+            life.set_leaving(true);
+            self.nodes[node].leaving = Some(length);
+        }
+    }
+
+    /// Nodes that are being emptied are not, any more.
+    pub(super) fn call_back(&mut self) {
+        for node in &mut self.nodes {
+            if node.leaving.take().is_some()
+                && let Some(life) = &node.life
+            {
+                life.set_leaving(false);
+            }
+        }
+    }
+
+    /// Stops a node that is to be emptied, if it is empty. What it had is elsewhere: it takes nothing along.
+    pub(super) fn stop_if_empty(&mut self, node: usize) {
+        let Some(length) = self.nodes[node].leaving else { return };
+        let guests = self.nodes[node].guests.load(Ordering::Acquire);
+        if guests > 0 || !self.nodes[node].life.as_ref().is_some_and(Life::is_empty) {
+            return;
+        }
+        self.trace.say(self.now, format_args!("node {node} is empty, and stops"));
+        self.emptied += 1;
+        for at in 0..self.clients.len() {
+            if let Some(session) = self.clients[at].session
+                && let Some(home) = self.home_of(&self.clients[at].id())
+            {
+                self.oracle.moved(session, home, self.now, &self.weather);
+            }
+        }
+        self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
+        // What it said last arrives.
+        self.is_gone(node);
+        self.later(length, Event::Back(node, false));
+    }
+
+    /// The node that has a client's session.
+    fn home_of(&self, id: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| {
+            let rows = node.life.iter().flat_map(|life| &life.shards).flat_map(|shard| &shard.core.rows);
+            rows.into_iter()
+                .any(|(_, row)| row.custody != Custody::Given && row.client().is_some_and(|client| &*client.id == id))
+        })
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    fn set_leaving(&self, leaving: bool) {
+        self.shared.evacuation.configure(leaving, BTreeSet::new(), self.shared.clock.now());
+        self.shared.inboxes.iter().for_each(|inbox| inbox.ready().nudge());
+    }
+
+    /// Whether nothing is left, as a node that stops looks at it.
+    fn is_empty(&self) -> bool {
+        let unsettled = || self.shards.iter().map(|shard| shard.moves_report().0.unsettled).sum::<usize>();
+        let others = (0..usize::from(self.nodes)).filter_map(|other| self.peer(&name(other)));
+        self.shared.sessions.load(Ordering::Acquire) == 0
+            && unsettled() == 0
+            && self.shards.iter().all(|shard| shard.core.rows.iter().all(|(_, row)| row.output.is_empty()))
+            && others.map(|peer| peer.outbox.messages).sum::<u64>() == 0
+            && self.is_handed_over()
+    }
+}
