@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
+use tombolo_operator::plan::DEFAULT_IMAGE;
 use tombolo_operator::runtime::{Options, Outcome, run};
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +31,9 @@ struct Flags {
     /// Who this process is among those that want the Lease. Default: the name of the pod.
     #[arg(long, env = "POD_NAME", default_value_t = format!("process-{}", std::process::id()))]
     identity: String,
+    /// Image of clusters that state none, such as one of a mirror registry.
+    #[arg(long, env = "TOMBOLO_BROKER_IMAGE", default_value = DEFAULT_IMAGE)]
+    broker_image: String,
     /// What is logged, such as `info` or `tombolo_operator=debug`.
     #[arg(long, env = "TOMBOLO_LOG", default_value = "info,kube=warn")]
     log: String,
@@ -73,6 +77,7 @@ async fn start(flags: Flags) -> anyhow::Result<Outcome> {
         lease_namespace: flags.lease_namespace,
         lease_name: flags.lease_name,
         identity: flags.identity,
+        broker_image: flags.broker_image,
     };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {

@@ -83,7 +83,10 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         return Ok(None);
     }
     // Validate.
-    let validated = validate(&seen.observed);
+    let mut validated = validate(&seen.observed);
+    for cluster in &mut validated.clusters {
+        cluster.spec.image.get_or_insert_with(|| world.broker_image.clone());
+    }
     let valid = validated.clusters.first();
     let hash = valid.map(|valid| template_hash(&template(valid)));
     let facts = facts(&seen, hash.as_deref());

@@ -31,6 +31,8 @@ pub struct ClusterKey {
 pub struct World {
     /// Talks with the API server.
     pub client: Client,
+    /// Image of clusters that state none.
+    pub broker_image: String,
     /// Clusters, those that cannot be read too.
     pub clusters: Cache<Result<BrokerCluster, InvalidObject>>,
     /// Links, those that cannot be read too.
@@ -106,9 +108,10 @@ impl fmt::Display for ClusterKey {
 
 impl World {
     /// Nothing is known yet.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, broker_image: String) -> Self {
         Self {
             client,
+            broker_image,
             clusters: Cache::default(),
             links: Cache::default(),
             sets: Cache::default(),

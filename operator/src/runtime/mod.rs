@@ -48,6 +48,8 @@ pub struct Options {
     pub lease_name: String,
     /// Who this process is, among those that want the Lease.
     pub identity: String,
+    /// Image of clusters that state none.
+    pub broker_image: String,
 }
 
 /// How it ended.
@@ -73,7 +75,7 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// # Errors
 /// The address for health and metrics can't be had.
 pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> std::io::Result<Outcome> {
-    let world = Arc::new(World::new(client.clone()));
+    let world = Arc::new(World::new(client.clone(), options.broker_image.clone()));
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
     let listener = http::bind(options.bind).await?;
     tracing::info!(address = %listener.local_addr()?, "Health and metrics are served.");

@@ -33,6 +33,7 @@ pub async fn the_chart_refuses_what_it_does_not_know_and_its_objects_are_what_th
         ("crds.keep=perhaps", "keep"),
         ("watchNamespaces={Not_A_Name}", "watchNamespaces"),
         ("test.image.repo=x", "repo"),
+        ("broker.image.pullPolicy=Always", "pullPolicy"),
         ("metrics.rules.disabled={TomboloNodes Apart}", "disabled"),
         ("dashboards.label=x", "label"),
     ] {

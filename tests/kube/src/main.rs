@@ -98,6 +98,7 @@ tests! {
         overrides_that_make_no_pod_change_nothing;
     rollout:
         an_update_replaces_one_pod_after_another_from_the_top
+        a_cluster_that_states_no_image_gets_the_one_that_the_operator_was_given
         a_broken_image_stops_an_update_and_a_mended_one_goes_on
         fewer_nodes_leave_one_after_another_and_a_deadline_is_said
         a_session_outlives_an_update_of_every_node_with_what_waits_for_it;

@@ -160,3 +160,15 @@ pub async fn a_session_outlives_an_update_of_every_node_with_what_waits_for_it(p
         assert_eq!(keeper.message().await.payload, format!("{number}").into_bytes());
     }
 }
+
+/// As an operator of a mirror registry is.
+pub async fn a_cluster_that_states_no_image_gets_the_one_that_the_operator_was_given(plane: Arc<Plane>) {
+    let house = House::build(&plane, "mirror", Runs::Nothing).await;
+    let image = "registry.example/mirror/broker:1";
+    let _operator = house.operator_with("one", |command| _ = command.args(["--broker-image", image]));
+    house.apply(&edge(json!({}))).await;
+    let of = |set: &Value| set["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    house.until(SET, "edge", "the image of the mirror", |set| of(set) == image).await;
+    house.apply(&edge(json!({"image": "own"}))).await;
+    house.until(SET, "edge", "the image that is stated", |set| of(set) == "own").await;
+}
