@@ -48,6 +48,10 @@ impl World {
         if !self.until(self.now + REST_MAX, |world| world.owned_twice().is_none()).await? {
             return Err(format!("a client id has two owners: {}", self.owned_twice().unwrap_or_default()));
         }
+        // What is held for the sake of order after a move comes before anything is counted.
+        if !self.until(self.now + REST_MAX, |world| world.lives().all(Life::is_unmoved)).await? {
+            return Err("a session that moved is held for ever".to_owned());
+        }
         self.check()?;
         self.leave().await
     }
