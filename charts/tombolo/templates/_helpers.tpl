@@ -57,7 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "tombolo.rules" -}}
 - apiGroups: [tombolo.dev]
   resources: [brokerclusters, clusterlinks]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The finalizer of links that are drained before they go.
 - apiGroups: [tombolo.dev]
   resources: [clusterlinks]
