@@ -22,6 +22,8 @@ command -v musl-gcc >/dev/null || {
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 maps="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$PWD=/tombolo"
 export RUSTFLAGS="${RUSTFLAGS:-} $maps"
+# mimalloc says when it was built; C compilers take that time from here.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$PWD=/tombolo"
 "${CARGO:-cargo}" build --locked --profile image --target "$triple" -p tombolo-operator -p tombolo-broker -p tombolo \
   --bin tombolo-operator --bin tombolo-broker --bin tombolo
