@@ -14,8 +14,8 @@ use super::world::World;
 const FIELD_MANAGER: &str = "tombolo-operator/links";
 
 /// Whether the annotation that pauses is set.
-pub fn is_paused(link: &ClusterLink) -> bool {
-    link.annotations().get(PAUSED_ANNOTATION).is_some_and(|value| value == "true")
+pub fn is_paused(object: &impl ResourceExt) -> bool {
+    object.annotations().get(PAUSED_ANNOTATION).is_some_and(|value| value == "true")
 }
 
 /// When it was deleted, if it is held until it is drained.

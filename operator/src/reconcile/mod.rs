@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::events::EventType;
 use serde_json::Value;
 use tombolo_crds::conditions::READY;
-use tombolo_crds::{BrokerCluster, ClusterLink, PAUSED_ANNOTATION, reasons};
+use tombolo_crds::{BrokerCluster, ClusterLink, reasons};
 
 use crate::observed::secret_value;
 use crate::plan::extras::{CERTIFICATE, OptionalKind, SERVICE_MONITOR, extras};
@@ -34,6 +34,7 @@ use crate::status::{
 use crate::validate::{Confidential, Problem, SECURE_ADMIN_PORT, ValidCluster, ValidLink, Validated, validate};
 use apply::ApplyError;
 use certificates::Certificates;
+use links::is_paused;
 use observe::{Seen, facts, observe};
 use targets::Target;
 use world::{ClusterKey, World};
@@ -228,11 +229,6 @@ async fn let_all_go(world: &World, seen: &Seen) -> Result<(), kube::Error> {
     Ok(())
 }
 
-fn is_paused(cluster: &BrokerCluster) -> bool {
-    let annotations = cluster.metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| annotations.get(PAUSED_ANNOTATION).is_some_and(|value| value == "true"))
-}
-
 /// Pure but for the randomness of keys and tokens that do not exist yet.
 fn plan(
     seen: &Seen,
@@ -246,7 +242,7 @@ fn plan(
     let decision = step(kept_evacuation_of(cluster).as_ref(), facts, now);
     let token = token(seen);
     let volumes = volumes::plan(seen, valid, &decision);
-    let paused = seen.links.iter().filter(|link| links::is_paused(link) && link.metadata.deletion_timestamp.is_none());
+    let paused = seen.links.iter().filter(|link| is_paused(*link) && link.metadata.deletion_timestamp.is_none());
     let kept =
         KeptLinks::read(paused.filter_map(|link| link.metadata.name.clone()).collect(), seen.own.config.as_ref());
     let instance = Instance::decided(&uid, token.clone(), &decision, volumes.template.clone(), kept);
@@ -448,7 +444,7 @@ async fn report(world: &World, seeing: &Seeing<'_>) -> Result<(), kube::Error> {
             config_hash,
             reports: &seen.reports,
             drain,
-            paused: paused || links::is_paused(link),
+            paused: paused || is_paused(link),
             now,
         });
         report::report_link(world, link, status).await?;

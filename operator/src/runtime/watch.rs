@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -177,52 +177,46 @@ impl Watching {
     }
 
     async fn pods(self, scope: Option<String>) {
-        let stream =
-            watcher(api::<Pod>(&self.world.client, scope.as_deref()), Config::default().labels(OURS).page_size(PAGE));
-        let watching = self.clone();
-        self.follow("Pod", scope, stream, move |told| {
-            let cache = &watching.world.pods;
-            let told_of = |metadata: &ObjectMeta| watching.wake(metadata, instance(metadata));
-            match told {
-                Told::Is(mut pod) => {
-                    pod.metadata.managed_fields = None;
-                    // What is decided rests on metadata and status.
-                    pod.spec = None;
-                    let metadata = pod.metadata.clone();
-                    put(cache, &metadata, *pod);
-                    told_of(&metadata);
-                }
-                Told::Gone(metadata) => {
-                    remove(cache, &metadata);
-                    told_of(&metadata);
-                }
-                Told::Listed(listing) => cache.prune(listing).iter().for_each(|pod| told_of(&pod.metadata)),
-            }
-        })
-        .await;
+        // What is decided rests on metadata and status.
+        let trim = |pod: &mut Pod| pod.spec = None;
+        self.children("Pod", scope, OURS, |world| &world.pods, trim).await;
     }
 
     async fn claims(self, scope: Option<String>) {
-        let stream = watcher(
-            api::<PersistentVolumeClaim>(&self.world.client, scope.as_deref()),
-            Config::default().labels(OUR_CLAIMS).page_size(PAGE),
-        );
+        self.children("PersistentVolumeClaim", scope, OUR_CLAIMS, |world| &world.claims, |_| ()).await;
+    }
+
+    /// Objects that wake the cluster that they are of, whatever is told of them.
+    async fn children<K>(
+        self,
+        kind: &'static str,
+        scope: Option<String>,
+        labels: &str,
+        cache: fn(&World) -> &Cache<K>,
+        trim: fn(&mut K),
+    ) where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let config = Config::default().labels(labels).page_size(PAGE);
+        let stream = watcher(api::<K>(&self.world.client, scope.as_deref()), config);
         let watching = self.clone();
-        self.follow("PersistentVolumeClaim", scope, stream, move |told| {
-            let cache = &watching.world.claims;
+        self.follow(kind, scope, stream, move |told| {
+            let cache = cache(&watching.world);
             let told_of = |metadata: &ObjectMeta| watching.wake(metadata, instance(metadata));
             match told {
-                Told::Is(mut claim) => {
-                    claim.metadata.managed_fields = None;
-                    let metadata = claim.metadata.clone();
-                    put(cache, &metadata, *claim);
+                Told::Is(mut object) => {
+                    object.meta_mut().managed_fields = None;
+                    trim(&mut object);
+                    let metadata = object.meta().clone();
+                    put(cache, &metadata, *object);
                     told_of(&metadata);
                 }
                 Told::Gone(metadata) => {
                     remove(cache, &metadata);
                     told_of(&metadata);
                 }
-                Told::Listed(listing) => cache.prune(listing).iter().for_each(|claim| told_of(&claim.metadata)),
+                Told::Listed(listing) => cache.prune(listing).iter().for_each(|object| told_of(object.meta())),
             }
         })
         .await;

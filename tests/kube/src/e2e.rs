@@ -14,7 +14,7 @@ use tombolo_tests::packet::Connect;
 use tombolo_tests::rumqtt::Client;
 
 use crate::house::{eventually, root};
-use crate::node::Node;
+use crate::node::{ARCH, Node};
 use crate::sandbox;
 use crate::traffic::{Count, Traffic, Way};
 
@@ -34,9 +34,8 @@ struct EndToEnd {
 /// # Errors
 /// What is missing, and how to build it.
 pub fn images() -> Result<Vec<(&'static str, PathBuf)>, String> {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let archive = |name: &'static str| {
-        let path = root().join(format!("target/images/{name}-{arch}.tar"));
+        let path = root().join(format!("target/images/{name}-{ARCH}.tar"));
         if path.is_file() { Ok((name, path)) } else { Err(format!("{} is missing: run `make images`", path.display())) }
     };
     ["operator", "broker", "cli"].into_iter().map(archive).collect()
@@ -83,7 +82,7 @@ pub async fn run(assets: &Path, folder: &Path, group: &str) -> ExitCode {
     let outcome = {
         let run = std::rc::Rc::new(run);
         let steps = std::rc::Rc::clone(&run);
-        let outcome = tokio::task::spawn_local(async move { steps_of(&steps).await }).await;
+        let outcome = tokio::task::spawn_local(async move { self::steps(&steps).await }).await;
         if outcome.is_err() {
             run.tell();
         }
@@ -91,10 +90,6 @@ pub async fn run(assets: &Path, folder: &Path, group: &str) -> ExitCode {
     };
     println!("{} after {:.0} s", if outcome.is_ok() { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-async fn steps_of(run: &EndToEnd) {
-    steps(run).await;
 }
 
 // === impl EndToEnd ===

@@ -15,6 +15,8 @@ use crate::sandbox;
 pub const ADDRESS: &str = "10.250.0.1";
 /// Its name; certificates have it, too.
 const NAME: &str = "node";
+/// The architecture of its images, as registries name it.
+pub const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 const PAUSE: &str = "localhost/pause:1";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -145,9 +147,8 @@ impl Node {
         sandbox::command("cc", &["-O2", "-static", "-o", &text(&program), &text(&source.join("pause.c"))]);
         let archive = self.folder.join("pause.tar");
         let pack = text(&crate::house::root().join("images/pack.sh"));
-        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let file = text(&source.join("pause.Containerfile"));
-        sandbox::command(&pack, &[&file, &text(&context), arch, PAUSE, &text(&archive)]);
+        sandbox::command(&pack, &[&file, &text(&context), ARCH, PAUSE, &text(&archive)]);
         self.import(PAUSE.split(':').next().expect("a name"), &archive);
     }
 
