@@ -239,6 +239,9 @@ impl Client {
             self.held.clear();
             self.unacked.clear();
         } else if let Some(session) = was {
+            if around.oracle.may_be_elder(session, node, around.weather) {
+                around.oracle.perhaps_elder(session, around.now);
+            }
             around.oracle.moved(session, node, around.now, around.weather);
         }
         self.state = State::Up;

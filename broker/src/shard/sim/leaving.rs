@@ -17,6 +17,10 @@ impl World {
             life.set_leaving(true);
             self.nodes[node].leaving = Some(length);
         }
+        // It sends them away, and what they have not acknowledged goes to others before they hear of it.
+        for client in self.clients.iter().filter(|client| client.node == node && client.expiry == 0) {
+            client.session.into_iter().for_each(|session| self.oracle.leaving(session));
+        }
     }
 
     /// Nodes that are being emptied are not, any more.

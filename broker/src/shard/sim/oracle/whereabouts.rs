@@ -1,6 +1,6 @@
 //! Where sessions are, and what goes with a node.
 
-use super::{Message, Oracle, Session, Weather};
+use super::{Message, Oracle, Session, Subscription, Weather};
 use crate::shard::sim::network::Micros;
 
 // === impl Oracle ===
@@ -14,9 +14,14 @@ impl Oracle {
     /// A session that was given up is there again, or another one in its place; what was lost meanwhile is lost.
     pub fn resume(&mut self, session: usize, now: Micros) {
         if self.sessions[session].ended.take().is_some() {
-            self.owed.iter_mut().filter(|owed| owed.session == session).for_each(|owed| owed.excused = true);
-            self.perhaps_new(session, now);
+            self.give_up(session, now);
         }
+    }
+
+    /// Nothing that was for a session must come any more.
+    fn give_up(&mut self, session: usize, now: Micros) {
+        self.owed.iter_mut().filter(|owed| owed.session == session).for_each(|owed| owed.excused = true);
+        self.perhaps_new(session, now);
     }
 
     /// A session may have expired and begun anew without its client's having heard so: nobody knows what it subscribes to.
@@ -24,6 +29,36 @@ impl Oracle {
         for subscription in self.sessions[session].subscriptions.values_mut() {
             subscription.unasked_at.get_or_insert(now);
         }
+    }
+
+    /// Whether a session that a client finds at a node may be an older one of its own: each of two nodes that can't reach
+    /// each other serves the session that it has.
+    pub fn may_be_elder(&self, session: usize, node: usize, weather: &Weather) -> bool {
+        let Session { client, node: home, moved_at, .. } = self.sessions[session];
+        let apart = [(node, home), (home, node)].iter().any(|(one, other)| {
+            !weather.met[*one][*other]
+                || weather.disconnected[*one][*other] == Micros::MAX
+                || weather.troubled[*one][*other] > moved_at
+        });
+        home != node && apart && self.sessions[..session].iter().any(|elder| elder.client == client)
+    }
+
+    /// It is this session or an older one of the same client: what any of them subscribed to may come, and nothing must.
+    pub fn perhaps_elder(&mut self, session: usize, now: Micros) {
+        let client = self.sessions[session].client;
+        let elders = self.sessions[..session].iter().filter(|elder| elder.client == client);
+        let known: Vec<(String, Subscription)> = elders.flat_map(|elder| elder.subscriptions.clone()).collect();
+        let state = &mut self.sessions[session];
+        for (filter, elder) in known {
+            let subscription = state.subscriptions.entry(filter).or_default();
+            subscription.options.extend(elder.options);
+            subscription.ids.extend(elder.ids);
+            subscription.unacked_at = None;
+        }
+        // Both had a copy of what was published meanwhile.
+        state.received.values_mut().for_each(|received| received.new = 0);
+        state.last.clear();
+        self.give_up(session, now);
     }
 
     /// A session is at this node now.
