@@ -243,6 +243,7 @@ impl Client {
                 around.oracle.perhaps_elder(session, around.now);
             }
             around.oracle.moved(session, node, around.now, around.weather);
+            around.oracle.sessions[session].ends_at = None;
         }
         self.state = State::Up;
         self.ping_at = around.now + self.ping_every();
@@ -278,6 +279,9 @@ impl Client {
         if was_up && !self.said_goodbye {
             self.gone_at = around.now;
         }
+        if let Some(session) = self.session {
+            around.oracle.sessions[session].ends_at = Some(self.ends_at());
+        }
         self.input.clear();
         self.output.clear();
         self.acks.clear();
@@ -302,6 +306,11 @@ impl Client {
         if self.wanted_from.is_some() {
             self.wanted_from = Some(around.now + 100_000 + around.random.next() % 800_000);
         }
+    }
+
+    /// When its session may end, since it is gone.
+    pub(super) fn ends_at(&self) -> Micros {
+        self.gone_at + Micros::from(self.expiry) * 1_000_000
     }
 
     fn ping_every(&self) -> Micros {

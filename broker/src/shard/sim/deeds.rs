@@ -23,9 +23,7 @@ impl Client {
             Deed::Disconnect => {
                 self.said_goodbye = true;
                 self.gone_at = now;
-                if self.expiry == 0 {
-                    around.oracle.leaving(session);
-                }
+                around.oracle.sessions[session].ends_at = Some(self.ends_at());
                 disconnect::encode(&mut self.output, self.version, &Disconnect::because(Reason::Success));
                 self.wanted_from = Some(now);
             }

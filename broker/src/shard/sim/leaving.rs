@@ -19,7 +19,7 @@ impl World {
         }
         // It sends them away, and what they have not acknowledged goes to others before they hear of it.
         for client in self.clients.iter().filter(|client| client.node == node && client.expiry == 0) {
-            client.session.into_iter().for_each(|session| self.oracle.leaving(session));
+            client.session.into_iter().for_each(|session| self.oracle.sessions[session].ends_at = Some(self.now));
         }
     }
 

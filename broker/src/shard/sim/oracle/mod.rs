@@ -99,8 +99,8 @@ pub struct Session {
     pub doubtful: bool,
     /// It ended with its node.
     died: bool,
-    /// Its client has said that it goes, and the session goes with it.
-    leaves: bool,
+    /// When it may end, though its client does not know yet.
+    pub ends_at: Option<Micros>,
     /// Where its client has knocked since it was connected last.
     tried: BTreeSet<usize>,
     /// When it came to its node.
@@ -191,11 +191,6 @@ impl Oracle {
     /// A session has ended.
     pub fn end(&mut self, session: usize, now: Micros) {
         self.sessions[session].ended.get_or_insert(now);
-    }
-
-    /// The client of a session that ends with its connection says goodbye: the broker may know before it hears so.
-    pub fn leaving(&mut self, session: usize) {
-        self.sessions[session].leaves = true;
     }
 
     /// A SUBSCRIBE is sent.

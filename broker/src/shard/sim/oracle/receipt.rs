@@ -79,7 +79,7 @@ impl Oracle {
         if is_shared {
             message.copies += u32::from(is_new);
             let total = message.copies;
-            let allowed = self.allowed_copies(number);
+            let allowed = self.allowed_copies(number, now);
             if total > allowed {
                 return Err(format!("members of groups got it {total} times, and {allowed} are allowed"));
             }
@@ -112,7 +112,7 @@ impl Oracle {
 
     /// Copies that all members of groups together may get: one for each group that has or had members, another one for each
     /// session that ended with one, and more if nodes died that may have taken it.
-    fn allowed_copies(&self, number: usize) -> u32 {
+    fn allowed_copies(&self, number: usize, now: Micros) -> u32 {
         let message = &self.messages[number];
         let mut groups: Vec<&str> = self
             .sessions
@@ -123,7 +123,8 @@ impl Oracle {
             .collect();
         groups.sort_unstable();
         groups.dedup();
-        let ended = self.sessions.iter().filter(|session| session.ended.is_some() || session.leaves);
+        let is_over = |session: &&Session| session.ended.is_some() || session.ends_at.is_some_and(|at| at <= now);
+        let ended = self.sessions.iter().filter(is_over);
         let inherited: u32 =
             ended.filter_map(|session| session.received.get(&number)).map(|received| received.any).sum();
         groups.len() as u32 * (message.sends + message.comes_back) + inherited
