@@ -91,6 +91,22 @@ async fn a_node_that_comes_back_with_nothing_gets_all_that_is_retained() {
 }
 
 #[tokio::test]
+async fn a_node_that_comes_back_with_nothing_is_ready_only_when_all_that_is_retained_is_there() {
+    let mut cluster = Cluster::start(2).await;
+    let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
+    let payload = "x".repeat(64 << 10);
+    for n in 0..400 {
+        retain(&mut publisher, &format!("r/{n}"), &payload).await;
+    }
+    cluster.kill(1);
+    cluster.restart_empty(1).await;
+    let admin = cluster.nodes[1].admin;
+    wait::until_true("it is ready", || async { admin.ready().await }).await;
+    let status = admin.status().await;
+    assert_eq!(status.map(|status| status.retained).ok(), Some(400));
+}
+
+#[tokio::test]
 async fn nodes_that_were_apart_longer_than_their_outboxes_hold_retain_the_same_afterwards() {
     let cluster = Cluster::with(2, |_, config| {
         config.tuning.cluster.max_outbox_bytes = ByteSize(64 << 10);

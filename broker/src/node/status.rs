@@ -196,7 +196,9 @@ impl Source for Node {
         }
         let unmet = self.shared.settled.unmet();
         if unmet > 0 {
-            return Err(format!("{unmet} other nodes of the cluster are not in sync with this one yet"));
+            return Err(format!(
+                "{unmet} other nodes of the cluster are not in sync with this one yet, or retain what is not here yet"
+            ));
         }
         let failed: Vec<String> = lock(&self.listeners).values().filter_map(|l| l.as_ref().err().cloned()).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

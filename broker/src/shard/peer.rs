@@ -32,6 +32,9 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// taken for as late as the next.
 const TOLD_MAX: usize = 64;
 
+/// Longest time for which a node that is connected keeps this one from being ready, since what it retains is not all here.
+const LEVEL_WAIT_MAX: Millis = Millis(300_000);
+
 /// Another node of the cluster.
 pub struct PeerRow {
     /// Its name.
@@ -44,7 +47,7 @@ pub struct PeerRow {
     connected: bool,
     /// In which life it is connected, and with how many shards, as sessions that move were told.
     life: Option<(u64, u8)>,
-    /// Since when it is not.
+    /// Since when it is, or is not.
     lost: Millis,
     /// It was silent for `suspendAfter`.
     suspended: bool,
@@ -56,7 +59,7 @@ pub struct PeerRow {
     reached: Cursors,
     /// Where those who wait for it look.
     place: Option<usize>,
-    /// It was in sync once, or given up: readiness does not wait for it.
+    /// It was in sync once, and what it retains was here once, or it was given up: readiness does not wait for it.
     met: bool,
     /// Control messages of it that wait for the link to be done.
     pub said: Vec<Box<[u8]>>,
@@ -343,10 +346,23 @@ impl PeerRow {
             self.place.inspect(|place| settled.set(*place, self.reached));
             news = true;
         }
-        if !self.met && link.peer_status(now.duration(), 0).ready {
+        if !self.met && link.peer_status(now.duration(), 0).ready && self.is_retained_here(now) {
             self.meet(settled);
         }
         news
+    }
+
+    /// Whether this node had all that the other one retains, or has waited for it as long as it may: a node that came with
+    /// nothing and says that it is ready may be the last one when the others are replaced next.
+    fn is_retained_here(&self, now: Millis) -> bool {
+        // While it acts it is not here; then the next look finds it.
+        let is_level = self.leveller.as_ref().is_some_and(|leveller| leveller.is_level());
+        let is_over = now.since(self.lost) >= LEVEL_WAIT_MAX;
+        if is_over && !is_level {
+            let (node, seconds) = (&self.node, LEVEL_WAIT_MAX.0 / 1000);
+            tracing::warn!(%node, "What the node retains is not all here after {seconds} s; nobody waits for it any more.");
+        }
+        is_level || is_over
     }
 
     /// A connection stands.
