@@ -174,6 +174,12 @@ impl<S: Spool> LaneOut<S> {
         self.spool.drop_messages(self.droppable_after())
     }
 
+    /// Nothing is sent any more: gives the payloads of all chunks that were not acknowledged, and forgets them.
+    pub fn take_all(&mut self, now: Now, mut each: impl FnMut(&[u8])) {
+        self.seal(now);
+        self.spool.release(u64::MAX, |mut chunk| each(chunk.stamp(0, now)));
+    }
+
     /// When the oldest message came that is not on its way.
     pub fn oldest_droppable(&self) -> Option<Now> {
         let open = (self.open.messages() > 0).then(|| self.open.opened());

@@ -32,6 +32,7 @@
 //! output that had no room was written    link.writable(conn)
 //! once at the end of each turn           if link.is_dirty() { link.end_of_turn(&mut out, now) }
 //! the link is removed, the node stops    link.shut(&mut out, now)
+//! its node has left the cluster          link.take_left(now, each)                                       (a peer)
 //! ```
 //!
 //! - **`end_of_turn` is where batches leave.** All that `forward` gathered in the turn goes out as one batch, if the window
@@ -58,7 +59,7 @@
 //! *Machinery*, which speaks of this side and the other and does not know what it joins: `batch record aside chunk spool
 //! lane_out lane_in lossy` (lanes), `interest_out listener interest_in shares`, `marks syncing origin`, `source` (what is kept of the other
 //! side's nodes), `heartbeat connection greeting way`. *Policy*, which knows clusters and peers, filters and hops: `settings
-//! policy serve handshake`. `state send receive status` are [`Link`] itself, which puts the two together.
+//! policy serve handshake`. `state send receive left status` are [`Link`] itself, which puts the two together.
 
 mod aside;
 pub mod backoff;
@@ -73,6 +74,7 @@ mod interest_in;
 mod interest_out;
 mod lane_in;
 mod lane_out;
+mod left;
 mod listener;
 mod lossy;
 pub mod marks;

@@ -11,7 +11,7 @@ use super::start::retained_limits;
 use super::status::Node;
 use crate::config::diff;
 use crate::connection::{Door, Guests};
-use crate::net::{ListenError, Listener, Prepared, peer_packet_max};
+use crate::net::{ListenError, Listener, Prepared, PreparedCluster, peer_packet_max};
 use crate::shard::{Control, Peer, Stays, Tuning, shard_of};
 
 /// Holds what runs, and makes it follow the configuration.
@@ -118,21 +118,13 @@ impl Applier {
         }
     }
 
-    /// Gives each shard the other nodes whose rows live on it.
+    /// Tells the shards of the other nodes.
     fn send_peers(&self, prepared: &Prepared) {
-        let inboxes = &self.node.shared().inboxes;
-        let mut peers: Vec<Vec<Peer>> = vec![Vec::new(); inboxes.len()];
-        if let Some(cluster) = &prepared.cluster {
-            for node in &cluster.others {
-                let peer = Peer { node: Arc::clone(node), dials: cluster.dial.contains_key(&**node) };
-                peers[shard_of(node.as_bytes(), inboxes.len())].push(peer);
-            }
-        }
-        let others: Arc<[Arc<str>]> =
-            prepared.cluster.iter().flat_map(|cluster| cluster.others.iter().cloned()).collect();
-        for (inbox, here) in inboxes.iter().zip(peers) {
-            inbox.send(Control::Peers { here, others: Arc::clone(&others) });
-        }
+        let of = |cluster: &PreparedCluster| {
+            let peer = |node: &Arc<str>| Peer { node: Arc::clone(node), dials: cluster.dial.contains_key(&**node) };
+            cluster.others.iter().map(peer).collect()
+        };
+        self.node.shared().set_peers(prepared.cluster.as_ref().map(of).unwrap_or_default());
     }
 
     /// Whether this node is to be emptied, and which others are; shards look by themselves.

@@ -131,6 +131,12 @@ impl Claims {
         self.nodes.remove(node);
     }
 
+    /// Whether a node is told what is claimed.
+    #[cfg(test)]
+    pub fn knows(&self, node: &str) -> bool {
+        self.nodes.contains_key(node)
+    }
+
     /// Whether a node has heard of all.
     pub fn is_level(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|known| known.has == Some(self.version))

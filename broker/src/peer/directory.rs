@@ -68,6 +68,12 @@ impl Directory {
         self.nodes.remove(node);
     }
 
+    /// Whether anything is kept of a node.
+    #[cfg(test)]
+    pub fn knows(&self, node: &str) -> bool {
+        self.nodes.contains_key(node)
+    }
+
     /// What a node says of a client id, as far as was heard.
     pub fn claims(&self, node: &str, id: &str) -> Claim {
         let Some(known) = self.nodes.get(node) else { return Claim::Unknown };

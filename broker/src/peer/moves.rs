@@ -279,6 +279,18 @@ impl Moves {
         self.common.nodes.reachable_but(|_| false)
     }
 
+    /// Nodes with which none stands.
+    pub fn unreachable(&self) -> Vec<Arc<str>> {
+        let others = self.common.nodes.others().filter(|(_, reach)| *reach != Reach::Connected);
+        others.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Whether a node is in the list, as far as is known here.
+    #[cfg(test)]
+    pub fn knows(&self, node: &str) -> bool {
+        self.common.nodes.contains(node)
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.common.stats

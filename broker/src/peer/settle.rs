@@ -89,7 +89,8 @@ impl Record {
         }
     }
 
-    fn settle_one(&mut self, from: &Arc<str>) {
+    /// A node need not be asked any more.
+    pub fn settle_one(&mut self, from: &Arc<str>) {
         self.unasked.remove(from);
         if self.unasked.is_empty() {
             self.settling = None;

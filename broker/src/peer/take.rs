@@ -301,8 +301,8 @@ impl Record {
         let before = self.streams.len();
         self.streams.retain(|open| !is_over(&open.stream.node, open.stream.life));
         cx.common.stats.streams_lost += (before - self.streams.len()) as u64;
-        if !nodes.contains(node) {
-            self.unasked.remove(node);
+        if !nodes.contains(node) && self.unasked.contains(node) {
+            self.settle_one(node);
         }
         let owner = if let Role::Drain(drain) = &self.role { drain.to.as_ref() } else { None };
         let giver = self.lookup.as_ref().and_then(|lookup| lookup.taking.as_ref());

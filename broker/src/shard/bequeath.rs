@@ -1,14 +1,31 @@
-//! What a member of a shared subscription leaves behind goes to another member of its group.
+//! What a member of a shared subscription, or a node with members, leaves behind goes to another member of the group.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use tombolo_broker_api::SharedSubscriptions;
 
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Shard, route};
+use crate::clock::Millis;
 use crate::codec::Qos;
-use crate::message::Delivery;
+use crate::link::Link;
+use crate::message::{Delivery, Message};
 use crate::metrics::Dropped;
 use crate::router::{Group, Member, Path, Receiver, ReceiverFlags};
+
+/// A message for members of shared subscriptions whose row was gone, or on its way out, when it came there.
+pub struct Orphan {
+    /// The row.
+    pub receiver: Receiver,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its QoS.
+    pub qos: Qos,
+    /// Numbers of the groups.
+    pub shares: Box<[u32]>,
+}
 
 /// Who inherits from a session that ends.
 struct Testament {
@@ -80,5 +97,39 @@ impl Shard {
         }
         let publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
         route::pass_on(&mut self.core, member, &publication);
+    }
+
+    /// The row of a node that has left the list is gone: what it was not known to have taken, of what a member there was
+    /// chosen for, goes to another member. It may have taken some of it, which then comes twice.
+    pub(super) fn bequeath_lane(&mut self, link: &mut Link, node: Receiver) {
+        let now = self.core.now;
+        link.take_left(now.duration(), |left| {
+            let expires_at = left.layout.expiry(left.frame).map(|seconds| now + Millis(u64::from(seconds) * 1000));
+            let publication = Publication::new(left.frame, left.layout, left.path, expires_at);
+            self.give_to_groups(node, left.aside.shares, &publication);
+        });
+    }
+
+    /// Gives to others what was routed to members that were gone when it came there.
+    pub(super) fn give_orphans(&mut self) {
+        for Orphan { receiver, message, qos, shares } in std::mem::take(&mut self.core.orphans) {
+            let mut publication = Publication::of(&message);
+            publication.qos = qos;
+            self.give_to_groups(receiver, &shares, &publication);
+        }
+    }
+
+    /// Gives a message to one member of each of these groups, but not to `but`.
+    fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
+        let topic = publication.layout.topic(publication.frame);
+        let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return };
+        let local_first = self.core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
+        for number in shares {
+            let group = self.cache.entry(entry).local_group(*number);
+            match group.and_then(|group| group.choose_other(but, local_first)) {
+                Some(member) => route::pass_on(&mut self.core, member, publication),
+                None => self.core.counters.drop_message(Dropped::NoSubscription),
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use slab::Slab;
 
 use super::Shared;
 use super::batch::Batch;
+use super::bequeath::Orphan;
 use super::control::Tuning;
 use super::news::{Offered, Told};
 use super::output::{FLUSH_AT, Output, Pool};
@@ -15,7 +16,7 @@ use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::message::Delivery;
 use crate::metrics::{Counters, Dropped};
-use crate::router::{Receiver, ReceiverFlags};
+use crate::router::{Kind, Receiver, ReceiverFlags};
 use crate::session::{Flow, Limits};
 use crate::store::{Change, Store};
 
@@ -44,6 +45,8 @@ pub struct Core {
     pub told: Vec<Told>,
     /// What came from another cluster was given to another node of this one.
     pub passing: bool,
+    /// What came for members that are gone, until the end of the turn.
+    pub orphans: Vec<Orphan>,
     /// Output buffers.
     pub pool: Pool,
     /// What goes to each other shard.
@@ -67,15 +70,26 @@ impl Core {
     /// of which it is the member.
     #[inline]
     pub fn deliver(&mut self, receiver: Receiver, ids: &[u32], publication: &mut Publication<'_>) {
-        let Some(row) = self.rows.get_mut(receiver.slot as usize) else { return };
-        if row.epoch != receiver.epoch {
-            return;
-        }
+        let row = self.rows.get_mut(receiver.slot as usize).filter(|row| row.epoch == receiver.epoch);
+        let Some(row) = row else { return self.orphan(receiver, ids, publication) };
         match &mut row.role {
             Role::Client(_) => self.deliver_to_client(receiver.slot, receiver.flags, ids, publication),
             Role::Link(_) => self.deliver_to_link(receiver, ids, publication),
             // Connections of a link subscribe to nothing.
             Role::LinkConnection(_) => {}
+        }
+    }
+
+    /// Who was to get a message is gone: what was for a member of a shared subscription waits for another one.
+    pub fn orphan(&mut self, receiver: Receiver, ids: &[u32], publication: &mut Publication<'_>) {
+        let shares = match receiver.flags.kind() {
+            Kind::Peer => ids,
+            Kind::Client if receiver.flags.as_member() => ids.get(..1).unwrap_or_default(),
+            Kind::Client | Kind::Link => &[],
+        };
+        if publication.qos > Qos::AtMostOnce && !shares.is_empty() {
+            let (message, qos, shares) = (publication.kept(), publication.qos, shares.into());
+            self.orphans.push(Orphan { receiver, message, qos, shares });
         }
     }
 

@@ -159,6 +159,12 @@ impl Evacuation {
         state.away.contains(node) || state.said.get(node).is_some_and(|at| now.since(*at) < SAID)
     }
 
+    /// Whether something that another node said of it is remembered.
+    #[cfg(test)]
+    pub fn is_heard_of(&self, node: &str) -> bool {
+        self.lock().said.contains_key(node)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change is of one field, or of two that are reviewed at the next change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -252,7 +258,8 @@ impl Shard {
     pub(super) fn refuges(&self) -> Vec<Arc<str>> {
         let Some(moves) = &self.moves else { return Vec::new() };
         let now = self.core.now;
-        moves.reachable().into_iter().filter(|node| !self.shared.evacuation.is_away(node, now)).collect()
+        let stays = |node: &Arc<str>| self.nodes.contains(node) && !self.shared.evacuation.is_away(node, now);
+        moves.reachable().into_iter().filter(stays).collect()
     }
 
     /// Refuses a connection that comes while the node is being emptied.

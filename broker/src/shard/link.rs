@@ -142,7 +142,7 @@ impl Core {
         let now = self.now.duration();
         let Some(Row { role: Role::Link(row), .. }) = self.rows.get_mut(slot as usize) else { return };
         if row.draining.is_some() {
-            return;
+            return self.orphan(receiver, shares, publication);
         }
         let shares_only = receiver.flags.as_member();
         let Some(link) = &mut row.link else {

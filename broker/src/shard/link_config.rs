@@ -175,10 +175,16 @@ impl Shard {
         self.forget_peer(slot);
         self.set_pressure(slot, false);
         self.links.retain(|link| *link != slot);
-        if let Some(row) = self.core.rows.try_remove(slot as usize) {
-            self.timers.remove(&row, slot);
-        }
         self.core.dirty_links.retain(|link| *link != slot);
+        let receiver = self.link_receiver(slot);
+        let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
+        self.timers.remove(&row, slot);
+        if let Role::Link(row) = row.role
+            && let LinkRow { link: Some(mut link), target: Target::Peer(_), .. } = *row
+            && self.stopping.is_none()
+        {
+            self.bequeath_lane(&mut link, receiver);
+        }
     }
 
     /// Shuts all links: the node stops.

@@ -248,6 +248,7 @@ impl Shard {
             dirty_links: Vec::new(),
             told: Vec::new(),
             passing: false,
+            orphans: Vec::new(),
             pool: Pool::default(),
             outboxes: (0..shards).map(|_| Batch::default()).collect(),
             counters: Counters::default(),

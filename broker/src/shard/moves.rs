@@ -40,23 +40,30 @@ impl Shard {
         Some(result)
     }
 
-    /// The nodes of the configuration, this one excepted.
+    /// The nodes of the configuration, this one excepted. One that has left it and is connected goes with its row, which says
+    /// so behind all else that it says (`News::Gone`).
     pub(super) fn list_nodes(&mut self, others: &[Arc<str>]) {
-        let gone: Vec<Arc<str>> = self.nodes.iter().filter(|node| !others.contains(node)).cloned().collect();
-        for node in gone {
-            if let Some(claims) = &mut self.claims {
-                claims.node_removed(&node);
-            }
-            self.with_moves(|moves, out, now| moves.node_removed(out, &node, now));
-        }
+        // First those that are new: something may have been told of them already.
         for node in others {
-            let node = Arc::clone(node);
-            self.with_moves(|moves, _, _| moves.node_added(node));
+            self.act_moves(|moves, _, _| moves.node_added(Arc::clone(node)));
         }
         self.nodes = others.to_vec();
         if self.claims.is_none() && !self.nodes.is_empty() {
             self.begin_claims();
         }
+        self.take_told();
+        let away = self.moves.iter().flat_map(|moves| moves.unreachable());
+        let gone: Vec<Arc<str>> = away.filter(|node| !others.contains(node)).collect();
+        gone.iter().for_each(|node| self.forget_node(node));
+    }
+
+    /// A node has left the list, and its row is gone.
+    pub(super) fn forget_node(&mut self, node: &Arc<str>) {
+        if let Some(claims) = &mut self.claims {
+            claims.node_removed(node);
+        }
+        self.act_moves(|moves, out, now| moves.node_removed(out, node, now));
+        self.shared.evacuation.hear(node, false, self.core.now);
     }
 
     /// A node that is no longer alone tells the others which persistent sessions it has.

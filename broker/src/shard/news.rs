@@ -62,6 +62,11 @@ pub enum News {
         /// Nobody waits for it any more.
         suspended: bool,
     },
+    /// Its row is gone: it left the list.
+    Gone {
+        /// The node.
+        node: Arc<str>,
+    },
 }
 
 // === impl Shard ===
@@ -146,6 +151,13 @@ impl Shard {
                     claims.node_lost(&node);
                 }
                 self.act_moves(|moves, out, now| moves.node_lost(out, &node, suspended, now));
+            }
+            News::Gone { node } => {
+                self.forget_node(&node);
+                // It is in the list again, and a new row of it was made.
+                if self.nodes.contains(&node) {
+                    self.act_moves(|moves, _, _| moves.node_added(node));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use super::news::News;
 use super::passing::Passing;
 use super::settled::{Cursors, Settled};
 use super::way::Ways;
-use super::{Control, LinkKey, Shard};
+use super::{Control, LinkKey, Shard, Shared, shard_of};
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::link::backoff::Dialling;
@@ -81,6 +81,22 @@ pub struct GoingBack {
     pub shares: Box<[u32]>,
 }
 
+// === impl Shared ===
+
+impl Shared {
+    /// These are the other nodes of the cluster now: each shard hears of all, and which of their rows live on it.
+    pub fn set_peers(&self, peers: Vec<Peer>) {
+        let others: Arc<[Arc<str>]> = peers.iter().map(|peer| Arc::clone(&peer.node)).collect();
+        let mut by_shard: Vec<Vec<Peer>> = vec![Vec::new(); self.inboxes.len()];
+        for peer in peers {
+            by_shard[shard_of(peer.node.as_bytes(), self.inboxes.len())].push(peer);
+        }
+        for (inbox, here) in self.inboxes.iter().zip(by_shard) {
+            inbox.send(Control::Peers { here, others: Arc::clone(&others) });
+        }
+    }
+}
+
 // === impl Shard ===
 
 impl Shard {
@@ -93,6 +109,10 @@ impl Shard {
             .map(|(slot, _)| slot)
             .collect();
         for slot in gone {
+            if let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) {
+                // No member there is chosen any more while there is another one.
+                peer.presence.set(false);
+            }
             self.drain_link(slot);
         }
         let before = self.links.len();
@@ -105,6 +125,7 @@ impl Shard {
                 Some(slot) => {
                     if let Some(row) = self.link_row_mut(slot) {
                         row.draining = None;
+                        row.peer_mut().iter().for_each(|peer| peer.presence.set(peer.connected));
                     }
                 }
                 None => self.add_peer(peer, key),
@@ -168,6 +189,7 @@ impl Shard {
             self.tell_settled();
         }
         self.tell_all(|| Control::PeerGone(receiver));
+        self.spread(&News::Gone { node });
         self.drop_receipts(slot);
     }
 

@@ -102,6 +102,7 @@ impl Shard {
             self.core.pump(slot);
         }
         self.evacuate();
+        self.give_orphans();
         self.end_moves_turn();
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.

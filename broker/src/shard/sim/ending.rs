@@ -70,9 +70,10 @@ impl World {
     }
 
     fn is_in_sync(&self) -> bool {
-        let count = self.nodes.len();
-        (0..count).all(|one| {
-            (0..count)
+        let members = self.members();
+        members.iter().copied().all(|one| {
+            let mut others = members.iter().copied();
+            others
                 .all(|other| one == other || self.weather.ready[one][other].is_some_and(|at| at + 2_000_000 > self.now))
         }) && self.lives().all(Life::is_ready)
     }
@@ -119,7 +120,7 @@ impl World {
             && self.network.next().is_none_or(|at| at > self.now + 100_000)
             && self.lives().all(|life| life.is_handed_over() && life.shards.iter().all(is_idle))
             && self.nodes.iter().enumerate().all(|(one, node)| {
-                let Some(life) = &node.life else { return false };
+                let Some(life) = &node.life else { return !node.member };
                 let others = (0..self.nodes.len()).filter(|other| *other != one);
                 let mut states = others.filter_map(|other| life.peer(&super::node::name(other)));
                 states.all(|state| state.outbox.messages == 0)
@@ -162,8 +163,9 @@ impl World {
     /// At each node somebody new subscribes and publishes.
     async fn probe(&mut self) -> Result<(), String> {
         let first = self.clients.len();
-        for (node, topic) in (0..self.nodes.len()).zip(PROBES) {
-            let mut client = Client::new(first + node, &mut self.random, 1);
+        let members = self.members();
+        for (at, node) in members.iter().copied().enumerate() {
+            let mut client = Client::new(first + at, &mut self.random, 1);
             (client.version, client.expiry, client.home) = (Version::V5, 0, node);
             client.node = node;
             client.connecting.node = node;
@@ -171,14 +173,13 @@ impl World {
             let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
             client.todo.extend(["t/#", "p/#"].map(|filter| Deed::Subscribe(filter, options, false)));
             self.clients.push(client);
-            let _ = topic;
         }
         if !self.until(self.now + REST_MAX, Self::is_quiet).await? {
             return Err(format!("probes do not come in: {}", self.unrest()));
         }
-        for (node, topic) in (0..self.nodes.len()).zip(PROBES) {
+        for (at, topic) in (0..members.len()).zip(PROBES) {
             let message = Message { topic, qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
-            let client = &mut self.clients[first + node];
+            let client = &mut self.clients[first + at];
             client.todo.push_back(Deed::Publish(1, message));
             client.wish.set();
         }
@@ -236,9 +237,13 @@ impl World {
 
     /// What is left, though no client is.
     fn leaks(&self) -> Option<String> {
-        let pairs = self.nodes.len() * (self.nodes.len() - 1) / 2;
+        let members = self.members().len();
+        let pairs = members * (members - 1) / 2;
         if self.network.open_streams() != pairs {
             return Some(format!("{} streams of {pairs} pairs", self.network.open_streams()));
+        }
+        if let Some(remnant) = self.remnants() {
+            return Some(remnant);
         }
         self.nodes.iter().enumerate().find_map(|(at, node)| {
             let life = node.life.as_ref()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use super::network::Micros;
+use super::members::Parting;
 use super::node::{Life, name};
 use super::world::{Event, World};
 use crate::shard::row::Custody;
@@ -11,11 +11,11 @@ use crate::shard::row::Custody;
 // === impl World ===
 
 impl World {
-    /// A node is to be emptied, and to stay away for so long.
-    pub(super) fn evacuate(&mut self, node: usize, length: Micros) {
+    /// A node is to be emptied, and to stop then.
+    pub(super) fn evacuate(&mut self, node: usize, parting: Parting) {
         if let Some(life) = &self.nodes[node].life {
             life.set_leaving(true);
-            self.nodes[node].leaving = Some(length);
+            self.nodes[node].leaving = Some(parting);
         }
         // It sends them away, and what they have not acknowledged goes to others before they hear of it.
         for client in self.clients.iter().filter(|client| client.node == node && client.expiry == 0) {
@@ -36,9 +36,9 @@ impl World {
 
     /// Stops a node that is to be emptied, if it is empty. What it had is elsewhere: it takes nothing along.
     pub(super) fn stop_if_empty(&mut self, node: usize) {
-        let Some(length) = self.nodes[node].leaving else { return };
+        let Some(parting) = self.nodes[node].leaving else { return };
         let guests = self.nodes[node].guests.load(Ordering::Acquire);
-        if guests > 0 || !self.nodes[node].life.as_ref().is_some_and(Life::is_empty) {
+        if guests > 0 || !self.nodes[node].life.as_ref().is_some_and(|life| life.is_empty(self.nodes.len())) {
             return;
         }
         self.trace.say(self.now, format_args!("node {node} is empty, and stops"));
@@ -50,10 +50,14 @@ impl World {
                 self.oracle.moved(session, home, self.now, &self.weather);
             }
         }
+        let (Parting::Restart(length) | Parting::ForGood(length)) = parting;
         self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
         // What it said last arrives.
         self.is_gone(node);
-        self.later(length, Event::Back(node, false));
+        match parting {
+            Parting::Restart(length) => self.later(length, Event::Back(node, false)),
+            Parting::ForGood(spread) => self.unlist(node, spread),
+        }
     }
 
     /// The node that has a client's session.
@@ -75,9 +79,9 @@ impl Life {
     }
 
     /// Whether nothing is left, as a node that stops looks at it.
-    fn is_empty(&self) -> bool {
+    fn is_empty(&self, nodes: usize) -> bool {
         let unsettled = || self.shards.iter().map(|shard| shard.moves_report().0.unsettled).sum::<usize>();
-        let others = (0..usize::from(self.nodes)).filter_map(|other| self.peer(&name(other)));
+        let others = (0..nodes).filter_map(|other| self.peer(&name(other)));
         self.shared.sessions.load(Ordering::Acquire) == 0
             && unsettled() == 0
             && self.shards.iter().all(|shard| shard.core.rows.iter().all(|(_, row)| row.output.is_empty()))

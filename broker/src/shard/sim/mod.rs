@@ -9,6 +9,7 @@ mod client;
 mod deeds;
 mod ending;
 mod leaving;
+mod members;
 mod network;
 mod node;
 mod oracle;

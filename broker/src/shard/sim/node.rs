@@ -14,7 +14,7 @@ use crate::peer::Directory;
 use crate::retained::{Limits, Retained};
 use crate::router::Index;
 use crate::shard::{
-    Control, DialRequest, Evacuation, Inbox, LinkKey, Peer, Pressure, Ready, Settled, Shard, Shared, Tuning, shard_of,
+    DialRequest, Evacuation, Inbox, LinkKey, Pressure, Ready, Settled, Shard, Shared, Tuning, shard_of,
 };
 use crate::store::Memory;
 
@@ -26,8 +26,6 @@ pub struct Life {
     pub shards: Vec<Shard>,
     /// Who it wants to reach.
     pub requests: mpsc::Receiver<DialRequest>,
-    /// Nodes of the cluster.
-    pub(super) nodes: u8,
     /// Each shard's wish for a turn.
     wishes: Vec<Arc<Wish>>,
     woken: Vec<u32>,
@@ -69,8 +67,15 @@ pub fn name(node: usize) -> Arc<str> {
 // === impl Life ===
 
 impl Life {
-    /// Starts a node of a cluster of `nodes`, with nothing in memory.
-    pub fn start(node: usize, nodes: usize, shards: usize, tuning: &Arc<Tuning>, incarnation: u64, seed: u64) -> Self {
+    /// Starts a node of a cluster of `members`, with nothing in memory.
+    pub fn start(
+        node: usize,
+        members: &[usize],
+        shards: usize,
+        tuning: &Arc<Tuning>,
+        incarnation: u64,
+        seed: u64,
+    ) -> Self {
         let ready: Vec<Arc<Ready>> = (0..shards).map(|_| Arc::default()).collect();
         let (dialler, requests) = mpsc::channel(64);
         let shared = Arc::new(Shared {
@@ -107,18 +112,9 @@ impl Life {
             ready.set_task(&Waker::from(Arc::clone(wish)));
         }
         let shards = ready.iter().enumerate().map(make).collect();
-        let life = Self { shards, nodes: nodes as u8, shared, requests, wishes, woken: Vec::new() };
-        life.send_peers(node, nodes);
+        let life = Self { shards, shared, requests, wishes, woken: Vec::new() };
+        life.set_list(node, members);
         life
-    }
-
-    fn send_peers(&self, node: usize, nodes: usize) {
-        for (shard, inbox) in self.shared.inboxes.iter().enumerate() {
-            let others = || (0..nodes).filter(|other| *other != node);
-            let peers = others().map(|other| Peer { node: name(other), dials: node < other });
-            let here = peers.filter(|peer| shard_of(peer.node.as_bytes(), self.shards.len()) == shard);
-            inbox.send(Control::Peers { here: here.collect(), others: others().map(name).collect() });
-        }
     }
 
     /// The shard of a client id or of a node.

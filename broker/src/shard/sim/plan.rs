@@ -8,7 +8,7 @@ use crate::link::sim::random::Random;
 /// What schedules of a kind have in common.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Nodes of the cluster.
+    /// Nodes that the cluster ever has.
     pub nodes: usize,
     /// Shards of each node, at most.
     pub shards: usize,
@@ -28,6 +28,10 @@ pub struct Plan {
     pub freezes: usize,
     /// Nodes that are emptied, stopped when nothing is left, and started anew, as a rolling update does.
     pub evacuations: usize,
+    /// Of the nodes, those that are not in the list when all begins.
+    pub absent: usize,
+    /// Nodes that leave the list for good, emptied before or killed, and nodes that join it.
+    pub changes: usize,
     /// Bytes that a stream holds.
     pub capacity: usize,
     /// Outboxes and queues are so small that messages are lost: bounds are looked at, deliveries are not.
@@ -88,6 +92,11 @@ pub enum What {
     Freeze(usize, Micros),
     /// A node is emptied; when it is empty it is away for so long.
     Evacuate(usize, Micros),
+    /// One of the nodes of the list leaves it for good: emptied first, or killed (the bool: its system says nothing of it)
+    /// and taken out after so long. The others hear of the new list within the last time.
+    Leave(usize, Option<(Micros, bool)>, Micros),
+    /// One of those that are not in the list joins it, of which all hear within so long.
+    Join(usize, Micros),
 }
 
 /// What a client does.
@@ -173,6 +182,8 @@ impl Plan {
             kills: 0,
             freezes: 1,
             evacuations: 0,
+            absent: 0,
+            changes: 0,
             capacity: 64 << 10,
             small: false,
             sessions_move: false,
@@ -220,6 +231,17 @@ impl Plan {
         }
         for _ in 0..self.evacuations {
             let what = What::Evacuate(random.below(self.nodes), random.next() % (end / 4));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..self.changes {
+            let spread = random.next() % 1_500_000;
+            let what = match random.below(5) {
+                0 | 1 => What::Leave(random.below(self.nodes), None, spread),
+                2 => {
+                    What::Leave(random.below(self.nodes), Some((random.next() % (end / 3), random.chance(40))), spread)
+                }
+                _ => What::Join(random.below(self.nodes), spread),
+            };
             steps.push(Step { at: random.next() % end, what });
         }
         steps.sort_by_key(|step| step.at);

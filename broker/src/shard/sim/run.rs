@@ -93,6 +93,7 @@ fn holds(name: &str, plan: &Plan, count: u64) {
     let seeds = number("SEED").map_or(0..number("SCHEDULES").unwrap_or(count), |seed| seed..seed + 1);
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let (mut receipts, mut fulfilled, mut turns, mut emptied) = (0, 0, 0, 0);
+    let (mut left, mut joined) = (0, 0);
     for seed in seeds.clone() {
         let outcome = run(plan, plan.steps(seed), seed);
         if number("ALL").is_some()
@@ -116,12 +117,21 @@ fn holds(name: &str, plan: &Plan, count: u64) {
         fulfilled += outcome.world.oracle.fulfilled;
         turns += outcome.world.turns;
         emptied += outcome.world.emptied;
+        left += outcome.world.left_list;
+        joined += outcome.world.joined_list;
     }
     for (kind, seeds) in failures {
         println!("{} times, {:?}: {kind}", seeds.len(), &seeds[..seeds.len().min(8)]);
     }
     println!("{name}: {} schedules, {turns} turns, {receipts} deliveries, {fulfilled} of them owed", seeds.count());
     assert!(receipts > 0, "a simulation that delivers nothing proves nothing");
+    if plan.changes > 0 {
+        println!("{name}: {left} nodes left the list, {emptied} of them emptied, {joined} joined it");
+        assert!(
+            left.min(emptied).min(joined) > 0 || count < 2,
+            "a simulation of a list that stays proves nothing of it"
+        );
+    }
     if plan.evacuations > 0 {
         println!("{name}: {emptied} nodes were emptied");
         assert!(emptied > 0 || count < 2, "a simulation in which no node is emptied proves nothing of it");
@@ -170,6 +180,12 @@ fn sessions_that_move_between_nodes_that_die_are_at_one_of_them_or_none() {
 fn nodes_that_are_emptied_before_they_stop_take_nothing_along() {
     let plan = Plan { sessions_move: true, evacuations: 2, unruly: false, ..Plan::usual() };
     holds("evacuations", &plan, 200);
+}
+
+#[test]
+fn nodes_that_leave_the_list_take_along_what_was_in_their_memory_alone_and_nothing_of_them_stays() {
+    let plan = Plan { nodes: 5, absent: 2, changes: 6, sessions_move: true, unruly: false, ..Plan::usual() };
+    holds("members", &plan, 200);
 }
 
 #[test]

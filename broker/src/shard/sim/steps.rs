@@ -1,6 +1,7 @@
 //! The steps of a plan as they happen to the world: what clients do, and what becomes of network and nodes.
 
 use super::client::State;
+use super::members::Parting;
 use super::network::Micros;
 use super::plan::{Deed, What};
 use super::world::{Event, World};
@@ -46,7 +47,9 @@ impl World {
                     self.later(length, Event::Back(node, silent));
                 }
             }
-            What::Evacuate(node, length) => self.evacuate(node, length),
+            What::Evacuate(node, length) => self.evacuate(node, Parting::Restart(length)),
+            What::Leave(which, killed, spread) => self.leave_list(which, killed, spread),
+            What::Join(which, spread) => self.join_list(which, spread),
             What::Freeze(node, length) => {
                 self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
                 self.nodes[node].frozen_until = self.now + length;
@@ -65,7 +68,7 @@ impl World {
         }
     }
 
-    fn kill(&mut self, node: usize, silent: bool) {
+    pub(super) fn kill(&mut self, node: usize, silent: bool) {
         if silent {
             self.network.silence(node)
         } else {

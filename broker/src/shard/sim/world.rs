@@ -9,6 +9,7 @@ use std::time::Duration;
 use tombolo_broker_api as api;
 
 use super::client::{Around, Client, State};
+use super::members::Parting;
 use super::network::{End, Micros, Network};
 use super::node::{Life, name};
 use super::oracle::{Oracle, Weather};
@@ -30,6 +31,8 @@ pub(super) enum Event {
     Link(usize, u32, Box<AttachLink>),
     DialFailed(usize, u32, DialRequest),
     Back(usize, bool),
+    Unlist(usize, Micros),
+    List(usize),
     Open(Vec<(usize, usize)>),
 }
 
@@ -38,8 +41,12 @@ pub struct Node {
     pub life: Option<Life>,
     pub shards: usize,
     pub(super) frozen_until: Micros,
-    /// It is being emptied, and will be away for so long.
-    pub(super) leaving: Option<Micros>,
+    /// It is in the list.
+    pub(super) member: bool,
+    /// It was killed, and will be taken out of the list.
+    pub(super) condemned: bool,
+    /// It is being emptied, and stops then.
+    pub(super) leaving: Option<Parting>,
     /// When its life began.
     began: Micros,
     /// Connections of clients at it.
@@ -67,6 +74,9 @@ pub struct World {
     pub turns: u64,
     /// How many nodes were emptied.
     pub emptied: u64,
+    /// How many nodes have left the list, and how many have joined it.
+    pub left_list: u64,
+    pub joined_list: u64,
 }
 
 // === impl World ===
@@ -76,11 +86,13 @@ impl World {
         let mut random = Random::new(seed);
         let nodes = plan.nodes;
         let tuning = Tuning { mqtt: mqtt(plan), cluster: cluster(plan, &mut random) };
-        let clients = (0..plan.clients).map(|number| Client::new(number, &mut random, nodes)).collect();
-        let node = |random: &mut Random| Node {
+        let clients = (0..plan.clients).map(|number| Client::new(number, &mut random, nodes - plan.absent)).collect();
+        let node = |random: &mut Random, number: usize| Node {
             life: None,
             shards: 1 + random.below(plan.shards),
             frozen_until: 0,
+            member: number < nodes - plan.absent,
+            condemned: false,
             leaving: None,
             began: 0,
             guests: Arc::default(),
@@ -89,7 +101,7 @@ impl World {
             plan: plan.clone(),
             now: 0,
             network: Network::new(random.next()),
-            nodes: (0..nodes).map(|_| node(&mut random)).collect(),
+            nodes: (0..nodes).map(|number| node(&mut random, number)).collect(),
             clients,
             oracle: Oracle::new(plan.small),
             weather: Weather {
@@ -111,13 +123,15 @@ impl World {
             clock: 0,
             turns: 0,
             emptied: 0,
+            left_list: 0,
+            joined_list: 0,
             random,
         }
     }
 
     /// Plays the whole schedule.
     pub async fn play(&mut self) -> Result<(), String> {
-        for node in 0..self.nodes.len() {
+        for node in self.members() {
             self.start(node);
         }
         self.until(self.plan.seconds * 1_000_000, |_| false).await?;
@@ -201,8 +215,13 @@ impl World {
             self.weather.unmoved[node] = self.now;
         }
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
-            let Some(status) = life.peer(&name(other)) else { continue };
             let weather = &mut self.weather;
+            let Some(status) = life.peer(&name(other)) else {
+                if handed_over && !life.has_row_of(other) {
+                    weather.empty[node][other] = self.now;
+                }
+                continue;
+            };
             let connected = status.state == api::PeerState::Connected;
             let known = &mut weather.disconnected[node][other];
             if connected != (*known != Micros::MAX) {
@@ -253,8 +272,12 @@ impl World {
 
     /// A client dials its node; one that is not ready is not offered to it.
     fn admit(&mut self, at: usize) {
+        let members = self.members();
+        if !members.contains(&self.clients[at].home) {
+            self.clients[at].home = *self.random.pick(&members);
+        }
         let node = match self.plan.sessions_move {
-            true if self.random.chance(60) => self.random.below(self.nodes.len()),
+            true if self.random.chance(60) => *self.random.pick(&members),
             true => self.clients[at].node,
             false => self.clients[at].home,
         };
@@ -370,6 +393,8 @@ impl World {
                 }
                 self.start(node);
             }
+            Event::Unlist(node, spread) => self.unlist(node, spread),
+            Event::List(node) => self.hear_list(node),
             Event::Open(ways) => {
                 self.trace.say(self.now, format_args!("{ways:?} are open"));
                 ways.into_iter().for_each(|(from, to)| self.network.open(from, to));
@@ -378,15 +403,15 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: usize) {
-        if self.nodes[node].life.is_some() {
+        if self.nodes[node].life.is_some() || !self.nodes[node].member || self.nodes[node].condemned {
             return;
         }
         self.weather.lives[node] += 1;
         self.weather.alive[node] = true;
-        let (nodes, shards, seed) = (self.nodes.len(), self.nodes[node].shards, self.random.next());
+        let (members, shards, seed) = (self.members(), self.nodes[node].shards, self.random.next());
         let incarnation = (BEGIN + self.now) / 1000;
         self.nodes[node].began = self.clock;
-        self.nodes[node].life = Some(Life::start(node, nodes, shards, &self.tuning, incarnation, seed));
+        self.nodes[node].life = Some(Life::start(node, &members, shards, &self.tuning, incarnation, seed));
         self.trace.say(self.now, format_args!("node {node} starts, with {shards} shards"));
     }
 
@@ -396,8 +421,9 @@ impl World {
         self.network.heal();
         self.steps.clear();
         self.call_back();
-        for node in 0..self.nodes.len() {
-            self.nodes[node].frozen_until = 0;
+        self.nodes.iter_mut().for_each(|node| node.frozen_until = 0);
+        self.settle_list();
+        for node in self.members() {
             if self.nodes[node].life.is_none() {
                 self.network.revive(node);
                 self.start(node);
