@@ -32,6 +32,10 @@ pub struct Plan {
     pub absent: usize,
     /// Nodes that leave the list for good, emptied before or killed, and nodes that join it.
     pub changes: usize,
+    /// How far the wall clock of each node is off, at most and either way.
+    pub skew: Micros,
+    /// Wall clocks that are set to something else while all runs.
+    pub jumps: usize,
     /// Bytes that a stream holds.
     pub capacity: usize,
     /// Outboxes and queues are so small that messages are lost: bounds are looked at, deliveries are not.
@@ -97,6 +101,8 @@ pub enum What {
     Leave(usize, Option<(Micros, bool)>, Micros),
     /// One of those that are not in the list joins it, of which all hear within so long.
     Join(usize, Micros),
+    /// The wall clock of a node is off by so much from now on.
+    Clock(usize, i64),
 }
 
 /// What a client does.
@@ -184,6 +190,8 @@ impl Plan {
             evacuations: 0,
             absent: 0,
             changes: 0,
+            skew: 0,
+            jumps: 0,
             capacity: 64 << 10,
             small: false,
             sessions_move: false,
@@ -244,8 +252,18 @@ impl Plan {
             };
             steps.push(Step { at: random.next() % end, what });
         }
+        for _ in 0..self.jumps {
+            let what = What::Clock(random.below(self.nodes), self.off(&mut random));
+            steps.push(Step { at: random.next() % end, what });
+        }
         steps.sort_by_key(|step| step.at);
         steps
+    }
+
+    /// By how much a wall clock is off.
+    pub fn off(&self, random: &mut Random) -> i64 {
+        let off = random.next() % (2 * self.skew + 1);
+        off.cast_signed() - self.skew.cast_signed()
     }
 
     fn pair(&self, random: &mut Random) -> (usize, usize) {

@@ -189,6 +189,12 @@ fn nodes_that_leave_the_list_take_along_what_was_in_their_memory_alone_and_nothi
 }
 
 #[test]
+fn clocks_that_are_wrong_by_less_than_a_minute_change_nothing() {
+    let plan = Plan { sessions_move: true, kills: 1, unruly: false, skew: 29_000_000, jumps: 2, ..Plan::usual() };
+    holds("clocks", &plan, 100);
+}
+
+#[test]
 fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member() {
     let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
     let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };

@@ -49,6 +49,10 @@ pub struct Node {
     pub(super) leaving: Option<Parting>,
     /// When its life began.
     began: Micros,
+    /// By how much its wall clock is off.
+    pub(super) clock_off: i64,
+    /// Its last life, which outlives it in its data folder.
+    incarnation: u64,
     /// Connections of clients at it.
     pub guests: Arc<AtomicU64>,
 }
@@ -95,6 +99,8 @@ impl World {
             condemned: false,
             leaving: None,
             began: 0,
+            clock_off: if plan.skew > 0 { plan.off(random) } else { 0 },
+            incarnation: 0,
             guests: Arc::default(),
         };
         Self {
@@ -103,10 +109,11 @@ impl World {
             network: Network::new(random.next()),
             nodes: (0..nodes).map(|number| node(&mut random, number)).collect(),
             clients,
-            oracle: Oracle::new(plan.small),
+            oracle: Oracle::new(plan.small, plan.skew > 0),
             weather: Weather {
                 lives: vec![0; nodes],
                 alive: vec![false; nodes],
+                since: vec![0; nodes],
                 disconnected: vec![vec![Micros::MAX; nodes]; nodes],
                 ready: vec![vec![None; nodes]; nodes],
                 empty: vec![vec![0; nodes]; nodes],
@@ -200,11 +207,16 @@ impl World {
         self.turns += 1;
         self.now += self.random.next() % 60;
         self.sabotage(node);
-        clock::set_unix_micros(Some(BEGIN + self.now));
+        clock::set_unix_micros(Some(self.wall(node)));
         let Some(life) = &mut self.nodes[node].life else { return };
         life.turn(shard);
         self.observe(node);
         self.stop_if_empty(node);
+    }
+
+    /// What the wall clock of a node says, in microseconds since 1970.
+    fn wall(&self, node: usize) -> u64 {
+        (BEGIN + self.now).saturating_add_signed(self.nodes[node].clock_off)
     }
 
     /// Takes note of what a node says of the others.
@@ -408,8 +420,10 @@ impl World {
         }
         self.weather.lives[node] += 1;
         self.weather.alive[node] = true;
+        self.weather.since[node] = self.now;
         let (members, shards, seed) = (self.members(), self.nodes[node].shards, self.random.next());
-        let incarnation = (BEGIN + self.now) / 1000;
+        let incarnation = (self.wall(node) / 1000).max(self.nodes[node].incarnation + 1);
+        self.nodes[node].incarnation = incarnation;
         self.nodes[node].began = self.clock;
         self.nodes[node].life = Some(Life::start(node, &members, shards, &self.tuning, incarnation, seed));
         self.trace.say(self.now, format_args!("node {node} starts, with {shards} shards"));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Message, Oracle};
+use super::{Message, Oracle, Weather};
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
 use crate::shard::sim::network::Micros;
@@ -87,6 +87,19 @@ impl Oracle {
         Ok(())
     }
 
+    /// Retained messages of a topic that are over and that a node has taken.
+    pub(super) fn known_at(&self, node: usize, topic: &str, weather: &Weather) -> BTreeSet<usize> {
+        let has = |one: &Message| {
+            let is_same = one.node == node && one.life == weather.lives[node];
+            one.again_at.is_empty()
+                && one
+                    .acked_at
+                    .is_some_and(|at| is_same || weather.since[node] < at && at < weather.empty[one.node][node])
+        };
+        let all = self.messages.iter().enumerate();
+        all.filter(|(_, one)| one.retain && !one.will && one.topic == topic && has(one)).map(|(at, _)| at).collect()
+    }
+
     /// Looks whether what is retained, by topic the number of the message, can be so.
     ///
     /// # Errors
@@ -97,15 +110,16 @@ impl Oracle {
         for topic in topics {
             let all: Vec<(usize, &Message)> = published().filter(|(_, message)| message.topic == *topic).collect();
             // Later than all that were over before it began, whatever the clocks of the nodes say.
-            let is_superseded = |one: &Message| {
+            let is_superseded = |at: usize, one: &Message| {
                 all.iter().any(|(_, later)| {
                     let is_certain = later.acked_at.is_some() && !later.doubtful && !later.will;
                     let over = if one.will { None } else { one.acked_at };
-                    is_certain && over.is_some_and(|over| over + SKEW < later.sent_at)
+                    let knew = !self.skewed || later.again_at.is_empty() && later.knew.contains(&at);
+                    is_certain && knew && over.is_some_and(|over| over + SKEW < later.sent_at)
                 })
             };
             let candidates: Vec<usize> =
-                all.iter().filter(|(_, message)| !is_superseded(message)).map(|(at, _)| *at).collect();
+                all.iter().filter(|(at, message)| !is_superseded(*at, message)).map(|(at, _)| *at).collect();
             match retained.get(topic) {
                 Some(number) if candidates.contains(number) && !self.messages[*number].empty => {}
                 // Nothing: if something removed it, or nothing is certain.

@@ -19,6 +19,8 @@ pub struct Weather {
     pub lives: Vec<u32>,
     /// Whether a node is up.
     pub alive: Vec<bool>,
+    /// When the life of a node began.
+    pub since: Vec<Micros>,
     /// When a node last said that another one is not connected.
     pub disconnected: Vec<Vec<Micros>>,
     /// When a node last said that it is in sync with another one.
@@ -48,6 +50,8 @@ pub struct Oracle {
     pub fulfilled: usize,
     /// Bounds are so small that messages are lost.
     pub lossy: bool,
+    /// Clocks are wrong: what is retained is later only if its node had the other.
+    pub skewed: bool,
 }
 
 /// A message, from its publisher's view.
@@ -82,6 +86,8 @@ pub struct Message {
     again_at: BTreeSet<usize>,
     /// First receipts over all sessions, for messages to groups.
     copies: u32,
+    /// Retained messages of its topic that its node had taken when it was sent.
+    knew: BTreeSet<usize>,
     /// Nodes that died while it was under way to them: what they took and had not acknowledged comes back.
     comes_back: u32,
 }
@@ -178,8 +184,8 @@ struct OwedToGroup {
 
 impl Oracle {
     /// Nothing happened yet.
-    pub fn new(lossy: bool) -> Self {
-        Self { lossy, ..Self::default() }
+    pub fn new(lossy: bool, skewed: bool) -> Self {
+        Self { lossy, skewed, ..Self::default() }
     }
 
     /// A new session of a client.
@@ -262,6 +268,9 @@ impl Oracle {
     ) -> usize {
         let number = self.note(client, node, topic, qos, retain, empty, weather);
         self.messages[number].sent_at = now;
+        if retain && self.skewed {
+            self.messages[number].knew = self.known_at(node, topic, weather);
+        }
         self.owe(number, now, weather);
         number
     }
@@ -294,6 +303,7 @@ impl Oracle {
             doubtful: false,
             again_at: BTreeSet::new(),
             copies: 0,
+            knew: BTreeSet::new(),
             comes_back: 0,
         });
         number
