@@ -99,6 +99,8 @@ pub struct Around<'a> {
     pub weather: &'a Weather,
     pub random: &'a mut Random,
     pub trace: &'a mut Trace,
+    /// Nobody waits for a node that has a session and can't be reached.
+    pub fresh: bool,
     /// How long a SUBACK may wait for other nodes.
     pub subscribe_timeout: Micros,
 }
@@ -217,6 +219,14 @@ impl Client {
                 around.oracle.perhaps_new(session, around.now);
             }
         }
+        if present
+            && let Some(session) = self.session
+            && around.oracle.sessions[session].ended.is_some()
+            && around.oracle.may_be_forsaken(session)
+        {
+            around.oracle.resume(session, around.now);
+            around.oracle.perhaps_elder(session, around.now);
+        }
         let was = self.session.filter(|session| around.oracle.sessions[*session].ended.is_none());
         if present && was.is_none() && !self.unsure {
             return Err(format!("client {} finds a session that it should not have", self.number));
@@ -226,6 +236,10 @@ impl Client {
             let (home, weather) = (around.oracle.sessions[session].node, around.weather);
             let came_at = around.oracle.sessions[session].moved_at;
             let is_unknown = home != node && (!weather.met[node][home] || weather.troubled[node][home] > came_at);
+            // A node that does not answer within two seconds counts as one that can't be reached.
+            let is_away = around.fresh && home != node && around.now < weather.troubled[node][home] + PATIENCE;
+            around.oracle.sessions[session].forsaken |= is_away;
+            let is_unknown = is_unknown || is_away;
             if !is_short && !is_unknown && !around.oracle.sessions[session].doubtful {
                 return Err(format!("session {session} of client {} is lost", self.number));
             }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub skew: Micros,
     /// Wall clocks that are set to something else while all runs.
     pub jumps: usize,
+    /// `whenHomeDown` is `Fresh`: a client whose session is at a node that can't be reached gets a new one.
+    pub fresh: bool,
     /// Bytes that a stream holds.
     pub capacity: usize,
     /// Outboxes and queues are so small that messages are lost: bounds are looked at, deliveries are not.
@@ -192,6 +194,7 @@ impl Plan {
             changes: 0,
             skew: 0,
             jumps: 0,
+            fresh: false,
             capacity: 64 << 10,
             small: false,
             sessions_move: false,

@@ -195,6 +195,12 @@ fn clocks_that_are_wrong_by_less_than_a_minute_change_nothing() {
 }
 
 #[test]
+fn a_client_whose_session_cannot_be_reached_gets_a_new_one_and_the_older_is_discarded() {
+    let plan = Plan { sessions_move: true, partitions: 3, kills: 1, unruly: false, fresh: true, ..Plan::usual() };
+    holds("fresh", &plan, 100);
+}
+
+#[test]
 fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member() {
     let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
     let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };

@@ -277,6 +277,7 @@ impl World {
             weather: &self.weather,
             random: &mut self.random,
             trace: &mut self.trace,
+            fresh: self.plan.fresh,
             subscribe_timeout: self.tuning.cluster.subscribe_timeout.0 * 1_000_000,
         };
         (&mut self.clients[at], around)
@@ -478,6 +479,7 @@ fn cluster(plan: &Plan, random: &mut Random) -> api::ClusterTuning {
         suspend_after: api::Seconds(1 + random.next() % 10),
         shared_subscriptions: *random
             .pick(&[api::SharedSubscriptions::RoundRobin, api::SharedSubscriptions::LocalFirst]),
+        when_home_down: if plan.fresh { api::WhenHomeDown::Fresh } else { api::WhenHomeDown::Wait },
         max_outbox_bytes: if plan.small { api::ByteSize(20_000) } else { usual.max_outbox_bytes },
         ..usual
     }

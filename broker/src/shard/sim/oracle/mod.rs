@@ -103,6 +103,8 @@ pub struct Session {
     pub ended: Option<Micros>,
     /// It may be lost with a node where it was about to go.
     pub doubtful: bool,
+    /// Its client got another one, since it was at a node that could not be reached.
+    pub forsaken: bool,
     /// It ended with its node.
     died: bool,
     /// When it may end, though its client does not know yet.

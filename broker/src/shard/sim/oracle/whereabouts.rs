@@ -43,6 +43,12 @@ impl Oracle {
         home != node && apart && self.sessions[..session].iter().any(|elder| elder.client == client)
     }
 
+    /// Whether a client has an older session that was not ended when it got another one.
+    pub fn may_be_forsaken(&self, session: usize) -> bool {
+        let Session { client, .. } = self.sessions[session];
+        self.sessions[..=session].iter().any(|elder| elder.client == client && elder.forsaken)
+    }
+
     /// It is this session or an older one of the same client: what any of them subscribed to may come, and nothing must.
     pub fn perhaps_elder(&mut self, session: usize, now: Micros) {
         let client = self.sessions[session].client;
