@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use super::Shard;
 use super::control::AttachLink;
-use super::link::LinkConn;
+use super::link::{Dial, LinkConn};
 use super::read::Next;
 use super::row::{Connection, LinkConnection, Role, Row};
 use crate::codec::frame::Kind;
@@ -33,6 +33,11 @@ impl Shard {
             tracing::debug!(?link, "A connection came for a link that is gone.");
             return;
         };
+        if dialled && self.link_row(link_slot).is_some_and(|row| row.dial != Dial::UnderWay) {
+            // The row was made anew while an earlier one dialled: the first that came through stands.
+            tracing::debug!(?link, "A connection of a link came through that nobody waits for.");
+            return;
+        }
         let transport = match stream.attach() {
             Ok(transport) => transport,
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use super::network::Micros;
 use super::node::{Life, name};
+use super::plan::Sabotage;
 use super::world::{Event, World};
 use crate::shard::{LinkKey, Peer, Shard};
 
@@ -79,7 +80,12 @@ impl World {
     /// A node hears of the list as it is now.
     pub(super) fn hear_list(&mut self, node: usize) {
         let members = self.members();
-        let Some(life) = self.nodes[node].life.as_ref().filter(|_| members.contains(&node)) else { return };
+        let Some(life) = self.nodes[node].life.as_mut().filter(|_| members.contains(&node)) else { return };
+        if self.plan.sabotage == Some(Sabotage::LoseLeft) {
+            (0..self.weather.lives.len())
+                .filter(|other| !members.contains(other))
+                .for_each(|other| life.lose_left(other));
+        }
         self.trace.say(self.now, format_args!("node {node} hears of the list {members:?}"));
         life.set_list(node, &members);
         for other in (0..self.nodes.len()).filter(|other| !members.contains(other)) {
@@ -145,5 +151,62 @@ impl Life {
             ("an evacuation", self.shared.evacuation.is_heard_of(&name)),
         ];
         known.into_iter().find(|(_, is)| *is).map(|(what, _)| what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tombolo_broker_api as api;
+
+    use super::*;
+    use crate::shard::news::News;
+    use crate::shard::sim::network::{End, Network};
+    use crate::shard::sim::world::attach_link;
+    use crate::shard::{Control, Tuning};
+
+    fn life(members: &[usize], shards: usize) -> Life {
+        let tuning = Arc::new(Tuning { mqtt: api::Mqtt::default(), cluster: api::ClusterTuning::default() });
+        Life::start(0, members, shards, &tuning, 1, 1)
+    }
+
+    #[test]
+    fn a_node_that_is_taken_out_and_put_in_again_while_it_is_dialled_has_one_connection() {
+        let mut life = life(&[0, 1], 1);
+        let network = Network::new(1);
+        for members in [[0].as_slice(), &[0, 1]] {
+            life.turn(0);
+            life.set_list(0, members);
+        }
+        life.turn(0);
+        let (ours, _theirs): (Vec<End>, Vec<End>) = (0..2).map(|_| network.connect([0, 1], 1 << 16)).unzip();
+        for end in ours {
+            assert!(life.requests.try_recv().is_ok(), "it dials twice");
+            life.shared.inboxes[0].send(Control::AttachLink(attach_link(name(1), end, true)));
+        }
+        life.turn(0);
+        let row = life.shards[0].links.iter().find_map(|slot| life.shards[0].link_row(*slot));
+        assert_eq!(row.map(|row| row.connections.len()), Some(1));
+    }
+
+    #[test]
+    fn news_of_a_connection_that_comes_behind_the_new_list_does_not_bring_the_node_back() {
+        let mut life = life(&[0, 1], 2);
+        let home = life.shard_of("node-1");
+        let turn = |life: &mut Life, shard: usize| (0..3).for_each(|_| life.turn(shard));
+        [home, 1 - home, home].iter().for_each(|shard| turn(&mut life, *shard));
+        assert!(life.knows(1).is_some());
+        // Its row has a connection, of which the other shard has not heard when it hears of the list.
+        life.shards[home].spread(&News::Connected { node: name(1), life: 7, shards: 1 });
+        life.set_list(0, &[0]);
+        [1 - home, home, 1 - home].iter().for_each(|shard| turn(&mut life, *shard));
+        assert_eq!(life.knows(1), None);
+        // In the list again, it is one that was never met.
+        life.shards[home].spread(&News::Connected { node: name(2), life: 7, shards: 1 });
+        life.set_list(0, &[0, 1, 2]);
+        [1 - home, home, 1 - home].iter().for_each(|shard| turn(&mut life, *shard));
+        let moves = |shard: usize| life.shards[shard].moves.as_ref().expect("nothing moves now");
+        assert!((0..2).all(|shard| moves(shard).knows("node-1") && moves(shard).reachable() == [name(2)]));
     }
 }

@@ -70,6 +70,8 @@ pub enum Sabotage {
     HideRetained,
     /// A subscription outlives its session.
     LeakSubscription,
+    /// What waits for a node that left the list is lost with it.
+    LoseLeft,
 }
 
 /// One thing that happens.

@@ -182,10 +182,13 @@ fn nodes_that_are_emptied_before_they_stop_take_nothing_along() {
     holds("evacuations", &plan, 200);
 }
 
+fn members() -> Plan {
+    Plan { nodes: 5, absent: 2, changes: 6, sessions_move: true, unruly: false, ..Plan::usual() }
+}
+
 #[test]
 fn nodes_that_leave_the_list_take_along_what_was_in_their_memory_alone_and_nothing_of_them_stays() {
-    let plan = Plan { nodes: 5, absent: 2, changes: 6, sessions_move: true, unruly: false, ..Plan::usual() };
-    holds("members", &plan, 200);
+    holds("members", &members(), 200);
 }
 
 #[test]
@@ -200,13 +203,14 @@ fn a_client_whose_session_cannot_be_reached_gets_a_new_one_and_the_older_is_disc
     holds("fresh", &plan, 100);
 }
 
-#[test]
-fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member() {
+/// A node is gone without a word while its clients are members of a group: the others have not noticed yet when they choose
+/// members there. How many messages were owed, and what failed.
+fn chosen_at_a_node_that(goes: impl Fn() -> What, sabotage: Option<Sabotage>) -> (usize, Option<String>) {
     let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
     let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
     let step = |at, what| Step { at, what };
-    let plan = Plan { sessions_move: false, unruly: false, ..Plan::usual() };
-    let mut owed = 0;
+    let plan = Plan { sessions_move: false, unruly: false, sabotage, ..Plan::usual() };
+    let (mut owed, mut failure) = (0, None);
     for seed in 0..20 {
         let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
         let mut steps = Vec::new();
@@ -214,15 +218,28 @@ fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member() {
             steps.push(step(0, What::Client(client, Deed::Connect(Box::new(connect())))));
             steps.push(step(500_000, What::Client(client, Deed::Subscribe("$share/one/s/#", options, false))));
         }
-        // It is gone without a word: the others have not noticed yet when they choose its members.
-        steps.push(step(2_000_000, What::Kill(0, 5_000_000, true)));
+        steps.push(step(2_000_000, goes()));
         for client in 0..plan.clients {
             steps.push(step(2_500_000, What::Client(client, Deed::Publish(10, message))));
         }
         let outcome = run(&plan, steps, seed);
-        assert_eq!(outcome.failure, None, "SEED={seed}");
+        failure = failure.or(outcome.failure.map(|failure| format!("SEED={seed}: {failure}")));
         owed += outcome.world.oracle.fulfilled;
     }
+    (owed, failure)
+}
+
+#[test]
+fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member_when_it_is_back() {
+    let (owed, failure) = chosen_at_a_node_that(|| What::Kill(0, 5_000_000, true), None);
+    assert_eq!(failure, None);
+    assert!(owed > 0, "nothing was owed");
+}
+
+#[test]
+fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member_when_it_leaves_the_list() {
+    let (owed, failure) = chosen_at_a_node_that(|| What::Leave(0, Some((3_000_000, true)), 500_000), None);
+    assert_eq!(failure, None);
     assert!(owed > 0, "nothing was owed");
 }
 
@@ -256,4 +273,6 @@ fn broken_rules_are_found() {
     finds(Sabotage::SettleAtOnce, &usual);
     finds(Sabotage::LeakSubscription, &usual);
     finds(Sabotage::HideRetained, &Plan { kills: 2, ..usual });
+    let lost = |sabotage| chosen_at_a_node_that(|| What::Leave(0, Some((3_000_000, true)), 500_000), sabotage).1;
+    assert!(lost(Some(Sabotage::LoseLeft)).is_some() && lost(None).is_none());
 }

@@ -1,12 +1,13 @@
 //! Rules that are broken on purpose, inside the shards, to see that the simulation notices.
 
+use super::node::{Life, name};
 use super::plan::Sabotage;
 use super::world::World;
 use crate::codec::Qos;
 use crate::router::{Kind, Receiver, ReceiverFlags, SubscriptionEntry};
 use crate::session::{Limits, Outbound};
-use crate::shard::Shard;
 use crate::shard::batch::Batch;
+use crate::shard::{LinkKey, Shard};
 use crate::topic::Subscription;
 
 const NO_LIMITS: Limits = Limits { messages: usize::MAX, bytes: usize::MAX };
@@ -37,12 +38,28 @@ impl World {
                     .index
                     .subscribe(&subscription, SubscriptionEntry { receiver, subscription_id: None, presence: None });
             }
-            Sabotage::DropBatch | Sabotage::LeakSubscription => {}
+            Sabotage::DropBatch | Sabotage::LeakSubscription | Sabotage::LoseLeft => {}
             Sabotage::DoubleMessage
             | Sabotage::ForgetInFlight
             | Sabotage::SwapQueue
             | Sabotage::ForgetReceived
             | Sabotage::HideRetained => life.shards.iter_mut().for_each(|shard| spoil(shard, sabotage)),
+        }
+    }
+}
+
+impl Life {
+    /// Loses what waits for a node.
+    pub fn lose_left(&mut self, node: usize) {
+        let key = LinkKey::Peer(name(node));
+        for shard in &mut self.shards {
+            for slot in shard.links.clone() {
+                let now = shard.core.now.duration();
+                let row = shard.link_row_mut(slot).filter(|row| row.key == key);
+                if let Some(link) = row.and_then(|row| row.link.as_mut()) {
+                    link.take_left(now, |_| {});
+                }
+            }
         }
     }
 }
@@ -69,7 +86,11 @@ fn spoil(shard: &mut Shard, sabotage: Sabotage) {
                 }
                 all.into_iter().for_each(|delivery| drop(flow.queue.push(delivery, NO_LIMITS)));
             }
-            Sabotage::DropBatch | Sabotage::SettleAtOnce | Sabotage::HideRetained | Sabotage::LeakSubscription => {}
+            Sabotage::DropBatch
+            | Sabotage::SettleAtOnce
+            | Sabotage::HideRetained
+            | Sabotage::LeakSubscription
+            | Sabotage::LoseLeft => {}
         }
     }
 }

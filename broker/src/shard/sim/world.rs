@@ -447,7 +447,7 @@ impl World {
     }
 }
 
-fn attach_link(node: Arc<str>, end: End, dialled: bool) -> Box<AttachLink> {
+pub(super) fn attach_link(node: Arc<str>, end: End, dialled: bool) -> Box<AttachLink> {
     Box::new(AttachLink {
         link: LinkKey::Peer(node),
         user: None,

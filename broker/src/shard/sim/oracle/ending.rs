@@ -63,7 +63,9 @@ impl Oracle {
             let took_along = of_group().any(|session| {
                 let Some(subscription) = session.subscriptions.get(&owed.filter) else { return false };
                 let is_two = |options: &Options| options.qos.min(message.qos) == Qos::ExactlyOnce;
-                session.ended.is_some_and(|at| at + SLACK > message.sent_at)
+                // What comes for those of a node that died does not get there any more, and goes to others.
+                !session.died
+                    && session.ended.is_some_and(|at| at + SLACK > message.sent_at)
                     // Known: a node whose last member has left, and that was not told of the others yet, drops it.
                     && (session.node != message.node
                         || subscription.options.iter().any(is_two)
