@@ -26,6 +26,9 @@ pub struct Status {
     /// Keys whose change waits for a restart, such as `tuning.shards`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart_required: Vec<String>,
+    /// Files with certificates that are used, and when they end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
     /// Threads that serve clients.
     pub shards: u32,
     /// Listeners, in the order of the configuration.
@@ -55,6 +58,17 @@ pub struct Status {
     /// How far the node is emptied, if it is being emptied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evacuation: Option<EvacuationStatus>,
+}
+
+/// A file with certificates that listeners, links or nodes use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// The file.
+    pub file: String,
+    /// Until when it is good, in Unix seconds: of a chain until its first certificate ends, of authorities until the last of
+    /// them does.
+    pub not_after: u64,
 }
 
 /// Sessions that move between the nodes of a cluster: the first four are what is under way, the others count since the start.

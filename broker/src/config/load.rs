@@ -50,6 +50,15 @@ pub struct DialFiles {
     pub tls: TlsFiles,
 }
 
+// === impl Loaded ===
+
+impl Loaded {
+    /// All certificates, keys and authorities that it names.
+    pub fn tls_files(&self) -> impl Iterator<Item = &TlsFiles> {
+        self.listeners.values().chain(self.links.values().map(|link| &link.tls)).chain(&self.cluster)
+    }
+}
+
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 const USERS_BYTES_MAX: u64 = 64 << 20;
 const PEM_BYTES_MAX: u64 = 1 << 20;

@@ -40,6 +40,13 @@ fn node(text: &mut Text, status: &Status, events: &Events) {
         .value(u8::from(status.config_error.is_some()));
     text.gauge("tombolo_config_restart_required", "Keys whose change waits for a restart.")
         .value(status.restart_required.len());
+    let mut ends = text.gauge(
+        "tombolo_certificate_expiry_timestamp_seconds",
+        "Until when a file with certificates is good, in Unix seconds.",
+    );
+    for certificate in &status.certificates {
+        ends.sample(&[("file", &certificate.file)], certificate.not_after);
+    }
 }
 
 fn clients(text: &mut Text, counters: &Counters, status: &Status) {
@@ -189,7 +196,7 @@ const LINK_COUNTERS: [LinkCounter; 3] = [
 mod tests {
     use std::collections::BTreeSet;
 
-    use tombolo_broker_api::{ListenerStatus, PeerState, PeerStatus};
+    use tombolo_broker_api::{CertificateStatus, ListenerStatus, PeerState, PeerStatus};
 
     use super::*;
 
@@ -211,7 +218,14 @@ mod tests {
         };
         let peer = PeerStatus { node: "edge-1".into(), state: PeerState::Suspended, ..PeerStatus::default() };
         let listener = ListenerStatus { name: "mqtt".into(), connections: 7, ..ListenerStatus::default() };
-        let status = Status { links: vec![link], listeners: vec![listener], peers: vec![peer], ..Status::default() };
+        let certificate = CertificateStatus { file: "tls.crt".into(), not_after: 1_893_456_000 };
+        let status = Status {
+            certificates: vec![certificate],
+            links: vec![link],
+            listeners: vec![listener],
+            peers: vec![peer],
+            ..Status::default()
+        };
         render(&counters, &events, &status)
     }
 
@@ -224,6 +238,7 @@ mod tests {
             "tombolo_clients_closed_total{reason=\"keep_alive\"} 1",
             "tombolo_connections_refused_total{reason=\"connect_timeout\"} 1",
             "tombolo_listener_connections{listener=\"mqtt\"} 7",
+            "tombolo_certificate_expiry_timestamp_seconds{file=\"tls.crt\"} 1893456000",
             "tombolo_link_state{link=\"to-cloud\",state=\"connected\"} 1",
             "tombolo_link_state{link=\"to-cloud\",state=\"disconnected\"} 0",
             "tombolo_link_ready{link=\"to-cloud\",remote=\"deployment-cloud\"} 1",

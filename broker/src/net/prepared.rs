@@ -10,9 +10,10 @@ use tombolo_broker_api::{ClientCertificate, ClusterNode, Config, Dial, Link, Mqt
 
 use super::dial::DialConfig;
 use crate::auth::{Auth, Verifier};
+use crate::clock::UnixSeconds;
 use crate::config::{DialFiles, Loaded, Problem, Problems, Server};
 use crate::link::{CONNECT_PROPERTY, PACKET_MIN, PEER_PROPERTY};
-use crate::tls::{TlsError, client_config, server_config};
+use crate::tls::{TlsError, client_config, ends, server_config};
 
 /// Everything that connections in and out need of a configuration. Made when it was loaded, so that one that can't be
 /// used is refused as a whole.
@@ -28,6 +29,8 @@ pub struct Prepared {
     pub links: BTreeMap<String, Arc<DialConfig>>,
     /// How the nodes of the cluster reach each other; none for a node that is alone.
     pub cluster: Option<PreparedCluster>,
+    /// Files with certificates, by name, and until when each is good.
+    pub certificates: BTreeMap<PathBuf, UnixSeconds>,
 }
 
 /// How the nodes of the cluster reach each other.
@@ -74,7 +77,8 @@ impl Prepared {
             None
         });
         if problems.is_empty() {
-            Ok(Self { auth: Arc::new(Auth::new(&loaded, verifier)), listeners, links, cluster, loaded })
+            let certificates = loaded.tls_files().flat_map(ends).map(|(file, end)| (file.to_owned(), end)).collect();
+            Ok(Self { auth: Arc::new(Auth::new(&loaded, verifier)), listeners, links, cluster, certificates, loaded })
         } else {
             Err(Problems(problems))
         }

@@ -177,8 +177,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
             loaded.config.node_name.clone_from(name);
         }
         config::check_node(&file, &loaded.config)?;
-        for files in loaded.listeners.values().chain(loaded.links.values().map(|link| &link.tls)).chain(&loaded.cluster)
-        {
+        for files in loaded.tls_files() {
             for sentence in tls::expiring(files, UnixSeconds::now(), EXPIRES_SOON) {
                 tracing::warn!("{sentence}.");
             }

@@ -1,6 +1,7 @@
 //! What a node knows of itself, for status, metrics and readiness.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tombolo_broker_api::{self as api, ListenerStatus, Status};
 
 use crate::admin::Source;
+use crate::clock::UnixSeconds;
 use crate::config::Watch;
 use crate::connection::Door;
 use crate::metrics;
@@ -164,6 +166,7 @@ impl Source for Node {
             config_hash: config.hash.clone(),
             config_error: self.config.refused.borrow().as_ref().map(ToString::to_string),
             restart_required: lock(&self.restart_required).clone(),
+            certificates: certificates(&prepared),
             shards: self.shared.inboxes.len() as u32,
             listeners: self.listeners(config),
             sessions: counters.sessions,
@@ -208,6 +211,15 @@ impl Source for Node {
         let status = self.status().await;
         metrics::render(&self.shared.board.total(), &self.shared.board.events, &status)
     }
+}
+
+/// Until when each file with certificates is good, as status has it.
+fn certificates(prepared: &Prepared) -> Vec<api::CertificateStatus> {
+    let status = |(file, end): (&PathBuf, &UnixSeconds)| api::CertificateStatus {
+        file: file.display().to_string(),
+        not_after: end.0,
+    };
+    prepared.certificates.iter().map(status).collect()
 }
 
 /// Sessions that move, as status has them.

@@ -1,6 +1,7 @@
 //! The little of X.509 that is needed beside verification: a certificate's common name and its dates.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,8 +24,7 @@ pub struct Certificate {
 pub fn expiring(files: &TlsFiles, now: UnixSeconds, soon: u64) -> Vec<String> {
     let mut found = Vec::new();
     for (path, pem) in files.certificate.iter().chain(&files.ca) {
-        for der in certificates(path, pem).unwrap_or_default() {
-            let Some(certificate) = Certificate::parse(&der) else { continue };
+        for certificate in parsed(path, pem) {
             let name = certificate.common_name.as_deref().unwrap_or("(no common name)");
             let (from, to) = (*certificate.valid.start(), *certificate.valid.end());
             let days = |seconds: u64| seconds / 86_400;
@@ -42,6 +42,19 @@ pub fn expiring(files: &TlsFiles, now: UnixSeconds, soon: u64) -> Vec<String> {
         }
     }
     found
+}
+
+/// Each file of `files` with certificates, and until when it is good: a chain until its first certificate ends, authorities
+/// until the last of them does, since others may take over from one that ends.
+pub fn ends(files: &TlsFiles) -> impl Iterator<Item = (&Path, UnixSeconds)> {
+    let end = |certificate: Certificate| *certificate.valid.end();
+    let chain = files.certificate.iter().map(move |(path, pem)| (path, parsed(path, pem).map(end).min()));
+    let authorities = files.ca.iter().map(move |(path, pem)| (path, parsed(path, pem).map(end).max()));
+    chain.chain(authorities).filter_map(|(path, end)| Some((&**path, end?)))
+}
+
+fn parsed(path: &Path, pem: &[u8]) -> impl Iterator<Item = Certificate> {
+    certificates(path, pem).unwrap_or_default().into_iter().filter_map(|der| Certificate::parse(&der))
 }
 
 /// Whether a certificate is for this DNS name, as a client would check that of a server.

@@ -5,7 +5,7 @@ mod certificate;
 mod fault;
 
 pub use build::{TlsError, client_config, random, server_config};
-pub use certificate::{Certificate, expiring, is_for};
+pub use certificate::{Certificate, ends, expiring, is_for};
 pub use fault::TlsFault;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! TLS configurations from good and bad files, what certificates say, and handshakes that fail by name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -72,6 +72,21 @@ fn a_certificate_tells_its_name_and_dates_and_those_that_end_are_told() {
     assert_eq!(told(to.0 - 2 * 86_400), "tls.crt: certificate `meter-7` expires in 2 days; renew it");
     assert_eq!(told(to.0 + 3 * 86_400), "tls.crt: certificate `meter-7` expired 3 days ago; renew it");
     assert!(told(from.0 - 1).contains("not valid"));
+}
+
+#[test]
+fn a_chain_is_good_until_its_first_certificate_ends_and_authorities_until_the_last_does() {
+    let authority = Authority::new("ca");
+    let [early, late] = [authority.sign("early", 2020..2030), authority.sign("late", 2020..2031)];
+    let both = format!("{}{}", early.certificate, late.certificate).into_bytes();
+    let (early, late) = (UnixSeconds(1_893_456_000), UnixSeconds(1_924_992_000));
+    let files = TlsFiles {
+        certificate: Some(("tls.crt".into(), both.clone())),
+        ca: Some(("ca.crt".into(), both)),
+        ..TlsFiles::default()
+    };
+    let found: Vec<_> = ends(&files).collect();
+    assert_eq!(found, [(Path::new("tls.crt"), early), (Path::new("ca.crt"), late)]);
 }
 
 #[test]
