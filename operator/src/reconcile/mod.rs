@@ -94,19 +94,7 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
     if is_paused(&cluster) {
         // What is left alone drains nothing, and holds nobody up.
         let_all_go(world, &seen).await?;
-        report(
-            world,
-            &Seeing {
-                seen: &seen,
-                validated: &validated,
-                facts: &facts,
-                planned: None,
-                fault: None,
-                refused: None,
-                now,
-            },
-        )
-        .await?;
+        report(world, &Seeing::of(&seen, &validated, &facts, now)).await?;
         return Ok(None);
     }
     // Plan.
@@ -116,9 +104,7 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
         && planned.decision.evacuation.as_ref() != kept_evacuation_of(&cluster).as_ref()
         && planned.decision.evacuation.is_some()
     {
-        let planned = Some(planned);
-        let seeing =
-            Seeing { seen: &seen, validated: &validated, facts: &facts, planned, fault: None, refused: None, now };
+        let seeing = Seeing { planned: Some(planned), ..Seeing::of(&seen, &validated, &facts, now) };
         report(world, &seeing).await?;
     }
     // Apply.
@@ -140,13 +126,10 @@ pub async fn reconcile(world: &World, key: &ClusterKey, now: i64) -> Result<Wake
     let refused = grown.as_ref().err().map(fault_of);
     let current = Seen { cluster: current_cluster(world, key).or(seen.cluster.clone()), ..seen.clone() };
     let seeing = Seeing {
-        seen: &current,
-        validated: &validated,
-        facts: &facts,
         planned: planned.as_ref(),
         fault: fault.as_ref(),
         refused: refused.as_ref(),
-        now,
+        ..Seeing::of(&current, &validated, &facts, now)
     };
     report(world, &seeing).await?;
     let mut drained_at = None;
@@ -216,8 +199,7 @@ async fn without_cluster(world: &World, key: &ClusterKey, seen: &Seen, now: i64)
     }
     let validated = validate(&seen.observed);
     let facts = Facts::default();
-    let seeing = Seeing { seen, validated: &validated, facts: &facts, planned: None, fault: None, refused: None, now };
-    report(world, &seeing).await?;
+    report(world, &Seeing::of(seen, &validated, &facts, now)).await?;
     Ok(None)
 }
 
@@ -367,6 +349,11 @@ struct Seeing<'a> {
 // === impl Seeing ===
 
 impl<'a> Seeing<'a> {
+    /// Of a cluster for which nothing was planned or done.
+    fn of(seen: &'a Seen, validated: &'a Validated, facts: &'a Facts, now: i64) -> Self {
+        Self { seen, validated, facts, planned: None, fault: None, refused: None, now }
+    }
+
     fn valid_link(&self, name: &str) -> Option<&'a ValidLink> {
         self.validated.clusters.first().and_then(|valid| valid.links.iter().find(|valid| valid.name == name))
     }
