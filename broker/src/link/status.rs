@@ -84,6 +84,12 @@ impl<S: Spool> Link<S> {
         self.active_connection().map(|connection| self.settled_at(&connection.node)).unwrap_or_default()
     }
 
+    /// Nothing waits for the other side.
+    #[cfg(test)]
+    pub fn is_spool_empty(&self) -> bool {
+        self.messages.messages() == 0
+    }
+
     /// The place in the lane of messages behind all that was given to the link so far.
     pub fn end_of_lane(&self) -> u64 {
         self.messages.sealed() + u64::from(self.messages.has_open())

@@ -41,9 +41,10 @@ pub const REPEAT_MAX: Millis = Millis(10_000);
 /// After this time without a word of a stream its node is asked about it.
 pub const STREAM_QUIET: Millis = Millis(30_000);
 
-/// What a new owner takes directly waits at most so long for what older owners have of the queue.
-pub const ORDER_HOLD: Millis = Millis(2_000);
-/// Messages that wait so; beyond it they wait no longer, and order is not kept.
+/// After a move what belongs to a later part of the queue waits at most so long for what belongs to an earlier one, and not
+/// for a node that is suspended.
+pub const ORDER_HOLD: Millis = Millis(10_000);
+/// Messages that wait so here; beyond it they wait no longer, and order is not kept.
 pub const HELD_MAX: usize = 1_024;
 /// Bytes of them; at the bound the same.
 pub const HELD_BYTES_MAX: usize = 1 << 20;

@@ -78,8 +78,8 @@ pub enum Control {
         stream: Stamp,
         /// The index.
         index: u64,
-        /// The sender's word that it has caught up was heard.
-        caught_up: bool,
+        /// The sender's word was heard that it has caught up but for what may come from so many nodes.
+        heard: Option<usize>,
         /// Who owned it, if that was asked and is known.
         trail: Option<Trail>,
     },
@@ -147,6 +147,8 @@ pub struct Export {
     pub epoch: Stamp,
     /// Index before the first message of the queue.
     pub cut: u64,
+    /// Index of its last.
+    pub queued: u64,
     /// Streams of those before that are still open.
     pub streams: Vec<Stream>,
     /// Who owned it.
@@ -170,6 +172,8 @@ pub struct Stream {
     pub id: Stamp,
     /// All up to this index was taken.
     pub index: u64,
+    /// Index of the last message that stood in the queue when the session was given away.
+    pub queued: u64,
 }
 
 /// Messages of a stream, in order of their indexes.
@@ -181,8 +185,11 @@ pub struct Forward {
     pub epoch: Stamp,
     /// The sender does not know since when the owner takes messages directly.
     pub wants_trail: bool,
-    /// All that came by lanes of nodes that can be reached is here, and what comes by them from now on is the owner's.
+    /// All that the sender has is here.
     pub caught_up: bool,
+    /// Nodes from which something may still come to it; what comes from others from now on is the owner's. Nobody waits for
+    /// those that are suspended.
+    pub behind: Vec<Arc<str>>,
     /// The messages.
     pub entries: Vec<Entry>,
 }
@@ -218,6 +225,9 @@ const DROPPED: u8 = 17;
 
 /// An entry that bears no tag.
 const FINAL: u32 = u32::MAX;
+
+/// Written where it was not heard that the sender has caught up.
+const UNHEARD: u32 = u32::MAX;
 
 // === impl Control ===
 
@@ -265,10 +275,10 @@ impl Control {
                 forward.write(&mut out, now);
                 FORWARD
             }
-            Self::Forwarded { stream, index, caught_up, trail } => {
+            Self::Forwarded { stream, index, heard, trail } => {
                 out.stamp(*stream);
                 out.u64(*index);
-                out.u8(u8::from(*caught_up));
+                out.u32(heard.map_or(UNHEARD, |behind| behind as u32));
                 out.u8(u8::from(trail.is_some()));
                 if let Some(trail) = trail {
                     trail.write(&mut out);
@@ -318,9 +328,10 @@ impl Control {
             ABORT => Self::Abort { stamp: reader.stamp()? },
             FORWARD => Self::Forward(Forward::read(reader, now)?),
             FORWARDED => {
-                let (stream, index, caught_up) = (reader.stamp()?, reader.u64()?, reader.flag()?);
+                let (stream, index, heard) = (reader.stamp()?, reader.u64()?, reader.u32()?);
+                let heard = (heard != UNHEARD).then_some(heard as usize);
                 let trail = if reader.flag()? { Some(Trail::read(reader)?) } else { None };
-                Self::Forwarded { stream, index, caught_up, trail }
+                Self::Forwarded { stream, index, heard, trail }
             }
             DRAINED => Self::Drained { stream: reader.stamp()?, epoch: reader.stamp()? },
             MOVED => Self::Moved {
@@ -362,17 +373,19 @@ impl Denial {
 
 impl Export {
     fn write(&self, out: &mut Writer, now: Millis) {
-        let Self { stamp, offer, epoch, cut, streams, trail, unasked, dwell, head } = self;
+        let Self { stamp, offer, epoch, cut, queued, streams, trail, unasked, dwell, head } = self;
         out.stamp(*stamp);
         out.u64(*offer);
         out.stamp(*epoch);
         out.u64(*cut);
+        out.u64(*queued);
         out.count(streams.len());
-        for Stream { node, life, id, index } in streams {
+        for Stream { node, life, id, index, queued } in streams {
             out.text(node);
             out.u64(*life);
             out.stamp(*id);
             out.u64(*index);
+            out.u64(*queued);
         }
         trail.write(out);
         put_names(out, unasked);
@@ -386,9 +399,10 @@ impl Export {
             offer: reader.u64()?,
             epoch: reader.stamp()?,
             cut: reader.u64()?,
-            streams: reader.list(34, |reader| {
+            queued: reader.u64()?,
+            streams: reader.list(42, |reader| {
                 let (node, life) = (reader.name()?, reader.u64()?);
-                Ok(Stream { node, life, id: reader.stamp()?, index: reader.u64()? })
+                Ok(Stream { node, life, id: reader.stamp()?, index: reader.u64()?, queued: reader.u64()? })
             })?,
             trail: Trail::read(reader)?,
             unasked: reader.list(2, Reader::name)?,
@@ -402,10 +416,11 @@ impl Export {
 
 impl Forward {
     fn write(&self, out: &mut Writer, now: Millis) {
-        let Self { stream, epoch, wants_trail, caught_up, entries } = self;
+        let Self { stream, epoch, wants_trail, caught_up, behind, entries } = self;
         out.stamp(*stream);
         out.stamp(*epoch);
         out.u8(u8::from(*wants_trail) | u8::from(*caught_up) << 1);
+        put_names(out, behind);
         // Most messages have their tag in common with others.
         let mut tags: Vec<&Arc<Tag>> = Vec::new();
         let places: Vec<u32> = entries.iter().map(|entry| place_of(entry.tag.as_ref(), &mut tags)).collect();
@@ -424,13 +439,14 @@ impl Forward {
         if flags > 3 {
             return Err(Garbled);
         }
+        let behind = reader.list(2, Reader::name)?;
         let tags = reader.list(6, |reader| Tag::read(reader).map(Arc::new))?;
         let entries = reader.list(29, |reader| {
             let (index, place) = (reader.u64()?, reader.u32()?);
             let tag = if place == FINAL { None } else { Some(tags.get(place as usize).ok_or(Garbled)?.clone()) };
             Ok(Entry { index, tag, delivery: delivery::read(reader, now)? })
         })?;
-        Ok(Self { stream, epoch, wants_trail: flags & 1 != 0, caught_up: flags & 2 != 0, entries })
+        Ok(Self { stream, epoch, wants_trail: flags & 1 != 0, caught_up: flags & 2 != 0, behind, entries })
     }
 }
 

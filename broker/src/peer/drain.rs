@@ -21,12 +21,9 @@ impl Record {
         let knows_owner = self.knows_owner(&cx.me());
         let Role::Drain(drain) = &mut self.role else { return };
         let Some((to, _)) = drain.to.clone() else { return self.seek(cx) };
-        let passed = |reachable_only| {
-            let nodes = &cx.common.nodes;
-            self.log.is_empty() && nodes.all_lanes(reachable_only, |tag| is_over(&self.trail, &nodes.me, tag))
-        };
         let nodes = &cx.common.nodes;
-        let mut drained = knows_owner && passed(false);
+        let is_all_sent = knows_owner && self.log.is_empty();
+        let mut drained = is_all_sent && nodes.all_lanes(|tag| is_over(&self.trail, &nodes.me, tag));
         if drained && matches!(drain.groups, Groups::In) {
             // Its successor is in the groups, as every lane says: it is needed there no more.
             drain.groups = if cx.out.leave_groups(cx.id) { Groups::Leaving } else { Groups::Left(Since::Always) };
@@ -35,9 +32,10 @@ impl Record {
                 cx.common.unstaked.push(cx.id.clone());
             }
         }
-        drained &= nodes.all_lanes(false, |tag| drain.groups.is_passed(&nodes.me, tag));
-        let caught_up = knows_owner && (drained || passed(true));
-        let news = !self.log.is_empty() || drained || !knows_owner || caught_up && !drain.caught_up;
+        drained &= nodes.all_lanes(|tag| drain.groups.is_passed(&nodes.me, tag));
+        let behind = is_all_sent.then(|| nodes.behind(|tag| is_over(&self.trail, &nodes.me, tag)));
+        let is_known = behind.is_none() || drain.heard && drain.behind == behind;
+        let news = !self.log.is_empty() || drained || !knows_owner || !is_known;
         // What is under way is said again when it is due; when nothing is, news go at once.
         if drain.waits && !drain.repeat.is_due(now) || !drain.waits && !news && !drain.repeat.is_due(now) {
             return;
@@ -67,7 +65,13 @@ impl Record {
             }
             entries.push(entry.clone());
         }
-        cx.say(&to, &Control::Forward(Forward { stream, epoch, wants_trail: !knows_owner, caught_up, entries }));
+        if drain.behind != behind {
+            (drain.behind, drain.heard) = (behind.clone(), false);
+        }
+        let caught_up = behind.is_some();
+        let behind = behind.unwrap_or_default();
+        let forward = Forward { stream, epoch, wants_trail: !knows_owner, caught_up, behind, entries };
+        cx.say(&to, &Control::Forward(forward));
     }
 
     /// Whether the trail tells since when somebody after this node takes messages directly.
@@ -81,7 +85,7 @@ impl Record {
         &mut self,
         cx: &mut Cx<'_, O>,
         from: &Arc<str>,
-        (stream, index, caught_up): (Stamp, u64, bool),
+        (stream, index, heard): (Stamp, u64, Option<usize>),
         trail: Option<Trail>,
     ) {
         let Role::Drain(drain) = &mut self.role else { return };
@@ -93,8 +97,9 @@ impl Record {
             self.log_bytes -= entry.delivery.cost();
         }
         cx.common.stats.forwarded += (before - self.log.len()) as u64;
-        let news = self.log.len() < before || trail.is_some() || caught_up && !drain.caught_up;
-        drain.caught_up |= caught_up;
+        let is_heard = drain.behind.as_ref().is_some_and(|behind| heard == Some(behind.len()));
+        let news = self.log.len() < before || trail.is_some() || is_heard && !drain.heard;
+        drain.heard |= is_heard;
         if let Some(trail) = trail {
             self.trail = trail;
         }
@@ -128,7 +133,7 @@ impl Record {
         drain.to = (!cx.common.nodes.is_dead(&owner, last.life)).then_some((owner, last.life));
         drain.epoch = epoch;
         drain.waits = false;
-        drain.caught_up = false;
+        drain.heard = false;
         drain.votes.clear();
         drain.repeat = Repeat::now(cx.now);
         self.trail = trail;

@@ -8,6 +8,7 @@ use crate::clock::{Millis, Stamp};
 use super::bounds::{DWELL_FORGET, Repeat};
 use super::control::{Control, Denial, Entry, Export};
 use super::envelope::MESSAGE_MAX;
+use super::order::Part;
 use super::outlet::{Claim, Outlet, Refusal};
 use super::record::{Cx, Drain, Frozen, Groups, Record, Role};
 use super::trail::TRAIL_MAX;
@@ -138,9 +139,10 @@ impl Record {
         self.watched = true;
         let cut = self.index;
         let queue = cx.out.take_queue(cx.id);
-        self.held_bytes = 0;
+        self.queued = cut + queue.len() as u64;
+        let held = std::mem::take(&mut self.held);
         // What this owner took no other can have taken.
-        for delivery in queue.into_iter().chain(std::mem::take(&mut self.held)) {
+        for delivery in queue.into_iter().chain(held.iter().map(|waiting| waiting.delivery.clone())) {
             self.index += 1;
             self.log_bytes += delivery.cost();
             self.log.push_back(Entry { index: self.index, tag: None, delivery });
@@ -153,6 +155,7 @@ impl Record {
             offer,
             epoch,
             cut,
+            queued: self.queued,
             streams: self.streams.iter().map(|open| open.stream.clone()).collect(),
             trail: self.trail.clone(),
             unasked: self.unasked.iter().filter(|node| *node != to).cloned().collect(),
@@ -165,6 +168,7 @@ impl Record {
             offer,
             until: cx.now + cx.common.settings.lookup + cx.common.settings.lookup,
             export: export.encode(cx.now),
+            held,
             repeat: Repeat::now(cx.now),
         });
         self.say_export(cx);
@@ -179,14 +183,20 @@ impl Record {
 
     /// The session goes on here after all.
     pub fn thaw<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        let Role::Frozen(_) = self.role else { return };
+        let Role::Frozen(frozen) = &mut self.role else { return };
+        self.held = std::mem::take(&mut frozen.held);
         self.role = Role::Owner;
         self.log_bytes = 0;
         cx.common.stats.kept += 1;
         cx.out.thaw(cx.id);
+        let held_up_to = self.queued + self.held.len() as u64;
         // What came meanwhile was this node's duty, and nobody owned the session in between.
         for entry in std::mem::take(&mut self.log) {
-            cx.out.append(cx.id, entry.delivery, true);
+            if entry.index <= self.queued {
+                cx.out.append(cx.id, entry.delivery, true);
+            } else if entry.index > held_up_to {
+                self.take(cx, entry.tag.map(|tag| tag.origin.clone()), entry.delivery);
+            }
         }
     }
 
@@ -196,13 +206,17 @@ impl Record {
             // Between an older offer and this one it may have been served here.
             Role::Frozen(frozen) if frozen.to == *from && frozen.stamp == stamp && frozen.offer == offer => {
                 cx.common.stats.given += 1;
+                // What is left of an earlier stay here goes on behind what is later than it.
+                let earlier = frozen.held.iter().filter(|waiting| waiting.part != Part::Direct);
+                cx.common.stats.holds_passed += earlier.count() as u64;
                 cx.out.strip(cx.id);
                 self.role = Role::Drain(Drain {
                     to: Some((from.clone(), life)),
                     epoch: stamp,
                     waits: false,
                     repeat: Repeat::now(cx.now),
-                    caught_up: false,
+                    behind: None,
+                    heard: false,
                     groups: Groups::In,
                     votes: BTreeSet::new(),
                     until: cx.now + cx.common.settings.keep,

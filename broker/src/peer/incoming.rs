@@ -1,13 +1,12 @@
-//! Messages that come to a session directly, while others have it or had it: whose they are, and in what order they go on.
+//! Messages that come to a session directly, while others have it or had it: whose they are.
 
 use std::sync::Arc;
 
-use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::message::Delivery;
 use crate::topic::Filter;
 
-use super::bounds::{HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD, Repeat};
+use super::bounds::Repeat;
 use super::control::Entry;
 use super::head::SessionHead;
 use super::outlet::Outlet;
@@ -66,13 +65,13 @@ impl Record {
             Role::None => {}
             Role::Owner if self.staking.is_some() => {
                 if self.undecided.len() < cx.out.limits().messages {
-                    self.undecided.push(((!given).then(|| tag.clone()), delivery));
+                    self.undecided.push((tag.clone(), given, delivery));
                 } else {
                     cx.common.stats.messages_dropped += 1;
                 }
             }
             Role::Owner if !mine => {}
-            Role::Owner => self.take(cx, delivery),
+            Role::Owner => self.take(cx, Some(tag.origin.clone()), delivery),
             // QoS 0 is for who is there, and nobody is.
             Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
             Role::Frozen(_) | Role::Drain(_) => {
@@ -111,52 +110,10 @@ impl Record {
 
     /// It is known by now what is this node's duty.
     pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        for (tag, delivery) in std::mem::take(&mut self.undecided) {
-            if tag.is_none_or(|tag| self.is_mine(&cx.common.nodes.me, &tag, &delivery)) {
-                self.take(cx, delivery);
+        for (tag, given, delivery) in std::mem::take(&mut self.undecided) {
+            if given || self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
+                self.take(cx, Some(tag.origin.clone()), delivery);
             }
         }
-    }
-
-    /// The owner takes a message that came directly: behind what older owners have, if that is still to come.
-    fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, delivery: Delivery) {
-        if self.is_holding(cx.now) {
-            self.held_bytes += delivery.cost();
-            self.held.push_back(delivery);
-            if self.held.len() > HELD_MAX || self.held_bytes > HELD_BYTES_MAX {
-                self.release(cx);
-            }
-        } else {
-            self.release(cx);
-            cx.out.append(cx.id, delivery, false);
-        }
-    }
-
-    /// Whether what comes directly waits.
-    fn is_holding(&self, now: Millis) -> bool {
-        now < self.hold_until && self.streams.iter().any(|open| !open.caught_up)
-    }
-
-    /// Lets go what waited, if it need wait no more.
-    pub fn release_if_due<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        if !self.is_holding(cx.now) {
-            self.release(cx);
-        }
-    }
-
-    fn release<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        if self.streams.iter().any(|open| !open.caught_up) {
-            cx.common.stats.holds_passed += self.held.len() as u64;
-            self.hold_until = Millis(0);
-        }
-        self.held_bytes = 0;
-        for delivery in std::mem::take(&mut self.held) {
-            cx.out.append(cx.id, delivery, false);
-        }
-    }
-
-    /// Begins to hold what comes directly.
-    pub fn hold(&mut self, now: Millis) {
-        self.hold_until = now + ORDER_HOLD;
     }
 }

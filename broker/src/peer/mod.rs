@@ -13,6 +13,7 @@ mod incoming;
 mod lookup;
 mod moves;
 mod nodes;
+mod order;
 mod outlet;
 mod record;
 mod settle;

@@ -426,8 +426,8 @@ impl Record {
             Control::Kept { stamp, offer } => self.on_kept(cx, from, stamp, offer),
             Control::Abort { stamp } => self.on_abort(cx, from, stamp),
             Control::Forward(forward) => self.on_forward(cx, from, forward),
-            Control::Forwarded { stream, index, caught_up, trail } => {
-                self.on_forwarded(cx, from, (stream, index, caught_up), trail);
+            Control::Forwarded { stream, index, heard, trail } => {
+                self.on_forwarded(cx, from, (stream, index, heard), trail);
             }
             Control::Drained { stream, epoch } => self.on_drained(cx, from, stream, epoch),
             Control::Moved { stream, owner, epoch, trail } => self.on_moved(cx, from, (owner, epoch), trail, stream),

@@ -113,6 +113,11 @@ impl Nodes {
         self.others.get(node).is_some_and(|known| known.reach == Reach::Connected)
     }
 
+    /// Whether nobody waits for it.
+    pub fn is_suspended(&self, node: &str) -> bool {
+        self.others.get(node).is_some_and(|known| known.reach == Reach::Suspended)
+    }
+
     /// Whether it is in the list.
     pub fn contains(&self, node: &str) -> bool {
         self.others.contains_key(node)
@@ -164,10 +169,24 @@ impl Nodes {
         self.own.iter().all(|lane| holds(lane))
     }
 
-    /// Whether all lanes fulfil this, or of those of other nodes only the ones that can be reached.
-    pub fn all_lanes(&self, reachable_only: bool, holds: impl Fn(&Tag) -> bool) -> bool {
-        let others = self.others.values().filter(|known| !reachable_only || known.reach == Reach::Connected);
-        self.own.iter().all(|lane| holds(lane))
-            && others.into_iter().all(|known| !known.lanes.is_empty() && known.lanes.iter().all(|lane| holds(lane)))
+    /// Whether all lanes fulfil this.
+    pub fn all_lanes(&self, holds: impl Fn(&Tag) -> bool) -> bool {
+        self.own_lanes(&holds) && self.others.values().all(|known| known.fulfils(&holds))
+    }
+
+    /// Nodes of which a lane does not fulfil this, but for those that are suspended.
+    pub fn behind(&self, holds: impl Fn(&Tag) -> bool) -> Vec<Arc<str>> {
+        let is_behind = |known: &Node| known.reach != Reach::Suspended && !known.fulfils(&holds);
+        let others = self.others.iter().filter(|(_, known)| is_behind(known)).map(|(node, _)| node.clone());
+        let own = (!self.own_lanes(&holds)).then(|| self.me.clone());
+        others.chain(own).collect()
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn fulfils(&self, holds: impl Fn(&Tag) -> bool) -> bool {
+        !self.lanes.is_empty() && self.lanes.iter().all(|lane| holds(lane))
     }
 }

@@ -11,6 +11,7 @@ use super::control::{Control, Entry, Export, Stream};
 use super::envelope::{self, Lives};
 use super::incoming::Wants;
 use super::nodes::Nodes;
+use super::order::{Held, Origin};
 use super::outlet::{Outlet, Refusal, Serve, Session};
 use super::stats::Stats;
 use super::trail::{Since, Stay, Tag, Trail};
@@ -71,16 +72,16 @@ pub struct Record {
     pub log: VecDeque<Entry>,
     /// Bytes of the log.
     pub log_bytes: usize,
-    /// What came directly and waits for what older owners have.
-    pub held: VecDeque<Delivery>,
-    /// Bytes of it.
-    pub held_bytes: usize,
+    /// Index of the last message that stood in the queue when the session was offered or given away.
+    pub queued: u64,
+    /// What is here and waits for what older owners have.
+    pub held: Held,
     /// Until when.
     pub hold_until: Millis,
     /// The stake that will say since when messages come directly.
     pub staking: Option<u64>,
-    /// What came meanwhile, with the tag that decides about it.
-    pub undecided: Vec<(Option<Arc<Tag>>, Delivery)>,
+    /// What came meanwhile, with the tag that decides about it, unless it is decided.
+    pub undecided: Vec<(Arc<Tag>, bool, Delivery)>,
     /// Messages for it are offered to this record.
     pub watched: bool,
     /// The client that is served as soon as all shards of this node know where its session is: what it subscribes to and
@@ -126,6 +127,8 @@ pub struct Frozen {
     pub until: Millis,
     /// The export, as kind and body, the same at each repeat.
     pub export: (u8, Vec<u8>),
+    /// What waited for older owners; the log has it too.
+    pub held: Held,
     /// When it is said again.
     pub repeat: Repeat,
 }
@@ -141,8 +144,10 @@ pub struct Drain {
     pub waits: bool,
     /// When it is said again.
     pub repeat: Repeat,
-    /// The owner heard that all that can be reached has been forwarded.
-    pub caught_up: bool,
+    /// From which nodes something may still come, as was said last when all that was here had been forwarded.
+    pub behind: Option<Vec<Arc<str>>>,
+    /// The owner heard so.
+    pub heard: bool,
     /// Whether it is still chosen in shared subscriptions.
     pub groups: Groups,
     /// Nodes that know nothing of the stream, while an owner is sought.
@@ -168,12 +173,17 @@ pub enum Groups {
 pub struct Open {
     /// The stream.
     pub stream: Stream,
-    /// What comes from nodes that can be reached is all here.
+    /// What its node has is all here.
     pub caught_up: bool,
+    /// Nodes from which something may still come to it.
+    pub behind: Vec<Arc<str>>,
     /// When it was heard of last.
     pub heard: Millis,
     /// When its node is asked about it, if nothing is heard before.
     pub ask_at: Millis,
+    /// What it has belongs behind what is still to come from others: its node is told when it may say it again. Where the
+    /// first of it entered.
+    pub refused: Option<Origin>,
 }
 
 /// The search for a session.
@@ -262,7 +272,7 @@ impl Groups {
 impl Open {
     /// A stream that was just opened.
     pub fn new(stream: Stream, now: Millis) -> Self {
-        Self { stream, caught_up: false, heard: now, ask_at: now + STREAM_QUIET }
+        Self { stream, caught_up: false, behind: Vec::new(), heard: now, ask_at: now + STREAM_QUIET, refused: None }
     }
 
     /// It was heard of.
@@ -286,8 +296,8 @@ impl Record {
             index: 0,
             log: VecDeque::new(),
             log_bytes: 0,
-            held: VecDeque::new(),
-            held_bytes: 0,
+            queued: 0,
+            held: Held::default(),
             hold_until: Millis(0),
             staking: None,
             undecided: Vec::new(),
@@ -337,16 +347,20 @@ impl Record {
     pub fn due(&self) -> Option<Millis> {
         let role = match &self.role {
             Role::None => None,
-            Role::Owner => self.streams.iter().map(|open| open.ask_at).min(),
+            Role::Owner => {
+                let asks = self.streams.iter().map(|open| open.ask_at).min();
+                let refused = self.staking.is_none() && self.streams.iter().any(|open| open.refused.is_some());
+                let held = (refused || !self.held.is_empty()).then_some(self.hold_until);
+                asks.into_iter().chain(held).min()
+            }
             Role::Frozen(frozen) => Some(frozen.until.min(frozen.repeat.next)),
             Role::Drain(drain) => Some(drain.until.min(drain.repeat.next)),
         };
         let lookup = self.lookup.as_ref().map(|lookup| lookup.deadline.min(lookup.repeat.next));
-        let held = (!self.held.is_empty()).then_some(self.hold_until);
         let settling = self.settling.as_ref().map(|(_, repeat)| repeat.next);
         let tomb = self.tomb.map(|(_, until)| until);
         let quiet = self.moved.map(|(at, _)| at + DWELL_FORGET);
-        [role, lookup, held, settling, tomb, quiet].into_iter().flatten().min()
+        [role, lookup, settling, tomb, quiet].into_iter().flatten().min()
     }
 
     /// An owner looks whether those before are settled; a drain, whether there is something to say.
@@ -355,7 +369,7 @@ impl Record {
             Role::None | Role::Frozen(_) => {}
             Role::Owner => {
                 self.serve_if_known(cx);
-                self.release_if_due(cx);
+                self.go_on(cx);
                 self.prune(cx);
             }
             Role::Drain(_) => self.progress(cx),
@@ -379,7 +393,7 @@ impl Record {
         let me = &cx.common.nodes.me;
         while let [oldest, _, ..] = self.trail.stays()
             && (oldest.node == *me || self.streams.iter().all(|open| open.stream.node != oldest.node))
-            && cx.common.nodes.all_lanes(false, |tag| self.trail.is_passed(0, tag))
+            && cx.common.nodes.all_lanes(|tag| self.trail.is_passed(0, tag))
         {
             self.trail.forget_oldest();
         }
@@ -400,8 +414,8 @@ impl Record {
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
         self.undecided.clear();
         self.log.clear();
-        self.held.clear();
-        (self.index, self.log_bytes, self.held_bytes) = (0, 0, 0);
+        self.held = Held::default();
+        (self.index, self.log_bytes, self.queued) = (0, 0, 0);
         self.staking = None;
         if self.serving.take().is_some() {
             cx.common.stats.overtaken += 1;

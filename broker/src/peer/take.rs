@@ -9,6 +9,7 @@ use crate::clock::{Millis, Stamp};
 use super::bounds::{REPEAT_MAX, Repeat, dwell_after};
 use super::control::{Control, Forward, Stream};
 use super::incoming::Wants;
+use super::order::Part;
 use super::outlet::{Outlet, Serve};
 use super::record::{Answer, Cx, Groups, Open, Record, Role};
 use super::trail::{Since, Stay};
@@ -79,7 +80,7 @@ impl Record {
         let (me, nodes) = (cx.me(), &cx.common.nodes);
         let mut trail = export.trail;
         let mut streams = export.streams;
-        streams.push(Stream { node: from, life, id: export.epoch, index: export.cut });
+        streams.push(Stream { node: from, life, id: export.epoch, index: export.cut, queued: export.queued });
         // A stream of this node's own, from when it had the session before, ends here.
         let own = streams.iter().find(|stream| stream.node == me).map(|stream| (stream.id, stream.index));
         streams.retain(|stream| stream.node != me && !nodes.is_dead(&stream.node, stream.life));
@@ -92,9 +93,11 @@ impl Record {
             let is_mine = || entry.tag.as_ref().is_none_or(|tag| trail.accepts(&me, tag));
             kept.is_some_and(|(_, index)| entry.index > index) && is_mine()
         });
-        self.held = rest.map(|entry| entry.delivery).collect();
-        self.held_bytes = self.held.iter().map(|delivery| delivery.cost()).sum();
-        (self.log_bytes, self.index) = (0, 0);
+        for entry in rest {
+            let origin = entry.tag.map(|tag| tag.origin.clone());
+            self.held.push(Part::of(self.epoch, entry.index, self.queued), origin, entry.delivery);
+        }
+        (self.log_bytes, self.index, self.queued) = (0, 0, 0);
         self.trail = trail;
         self.streams = streams.into_iter().map(|stream| Open::new(stream, cx.now)).collect();
         (self.role, self.epoch, self.watched) = (Role::Owner, lookup.stamp, true);
@@ -152,7 +155,7 @@ impl Record {
             let (owner, epoch, trail) = (cx.me(), self.epoch, self.trail.clone());
             cx.say(&node, &Control::Moved { stream: id, owner, epoch, trail: trail.clone() });
             let index = open.stream.index;
-            cx.say(&node, &Control::Forwarded { stream: id, index, caught_up: false, trail: Some(trail) });
+            cx.say(&node, &Control::Forwarded { stream: id, index, heard: None, trail: Some(trail) });
         }
     }
 
@@ -165,28 +168,33 @@ impl Record {
         if !self.may_take(cx, from, stream, forward.epoch) {
             return;
         }
-        let Some(open) = self.streams.iter_mut().find(|open| is_of(&open.stream, from, stream)) else { return };
-        open.hear(cx.now);
+        let Some(place) = self.streams.iter().position(|open| is_of(&open.stream, from, stream)) else { return };
+        self.streams[place].hear(cx.now);
         let mut caught_up = forward.caught_up;
         for entry in forward.entries {
-            if entry.index <= open.stream.index {
+            if entry.index <= self.streams[place].stream.index {
                 continue;
             }
-            // Whose duty it is can't be said before it is known since when messages come here directly; it is said again.
-            if self.staking.is_some() && entry.tag.is_some() {
+            // Whose duty it is can't be said before it is known since when messages come here directly; it is said again. So
+            // is what belongs behind what is still to come.
+            let origin = entry.tag.as_ref().map(|tag| tag.origin.clone());
+            if self.staking.is_some() && entry.tag.is_some() || !self.may_follow(cx, place, origin) {
                 caught_up = false;
                 break;
             }
-            open.stream.index = entry.index;
+            self.streams[place].stream.index = entry.index;
             // What is not the sender's duty somebody else takes, or has taken.
             if entry.tag.as_ref().is_none_or(|tag| self.trail.accepts(from, tag)) {
                 cx.out.forwarded(cx.id, from, entry.delivery);
             }
         }
+        let open = &mut self.streams[place];
         open.caught_up = caught_up;
+        let heard = caught_up.then_some(forward.behind.len());
+        open.behind = forward.behind;
         let index = open.stream.index;
         let trail = (forward.wants_trail && self.staking.is_none()).then(|| self.trail.clone());
-        cx.say(from, &Control::Forwarded { stream, index, caught_up, trail });
+        cx.say(from, &Control::Forwarded { stream, index, heard, trail });
     }
 
     /// Nothing can come by a stream any more.
@@ -199,6 +207,7 @@ impl Record {
         }
         if let Some(open) = self.streams.iter_mut().find(|open| is_of(&open.stream, from, stream)) {
             open.caught_up = true;
+            open.behind.clear();
             open.hear(cx.now);
         }
         // Older ones are closed first, so that each finds the one to which it gave until it knows of the next.

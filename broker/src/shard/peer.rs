@@ -392,6 +392,12 @@ impl PeerRow {
         self.connected
     }
 
+    /// It was silent for `suspendAfter`.
+    #[cfg(test)]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
     /// Whether sessions that move must hear of a connection, or of its end.
     fn note_life(&mut self, link: &Link) -> Option<News> {
         let life = link.remote_life();

@@ -95,6 +95,11 @@ fn sessions_roam_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
+fn sessions_that_roam_through_a_stream_of_messages_get_them_in_order() {
+    holds("in order", &Plan { messages: 500, connects: 20, own_messages: 0, ..Plan::calm() }, 100);
+}
+
+#[test]
 fn nodes_are_cut_off_and_die_and_all_comes_to_rest() {
     holds("rough", &Plan::rough(), 100);
 }

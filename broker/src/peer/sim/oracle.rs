@@ -30,8 +30,8 @@ pub struct Life {
     pub bereft: bool,
     /// Shards that route by its filters, or did: filter, node, life, shard.
     settled: BTreeSet<(usize, usize, u64, usize)>,
-    /// Messages that it must get, and the node and its life where each entered.
-    pub expected: BTreeMap<u32, (usize, u64)>,
+    /// Messages that it must get, and the node, its life and the shard where each entered.
+    pub expected: BTreeMap<u32, (usize, u64, usize)>,
     /// How often each message got a packet id.
     pub assigned: BTreeMap<u32, usize>,
 }
@@ -100,7 +100,8 @@ impl World {
                 must |= state.settled.contains(&key);
             }
             if must {
-                self.oracle.lives.get_mut(&life).expect("it is alive").expected.insert(published.number, now);
+                let expected = &mut self.oracle.lives.get_mut(&life).expect("it is alive").expected;
+                expected.insert(published.number, (now.0, now.1, shard));
             }
         }
     }
@@ -136,7 +137,7 @@ impl World {
             let searching = self.nodes[node].shards.iter().any(|shard| shard.moves.is_looking(id));
             state.bereft |= owned.contains(life) || giving.contains(life) || searching;
             let assigned = &state.assigned;
-            state.expected.retain(|message, (at, _)| assigned.contains_key(message) || *at != node);
+            state.expected.retain(|message, (at, ..)| assigned.contains_key(message) || *at != node);
         }
     }
 
@@ -247,7 +248,7 @@ impl World {
                 assert!(self.oracle.entered.get(message) == Some(&1), "{message} was acknowledged and did not enter");
             }
         }
-        if self.plan.orderly {
+        if self.plan.is_undivided() {
             self.check_order();
         }
     }
@@ -255,15 +256,15 @@ impl World {
     /// Messages of one shard of a node come in the order of their numbers.
     fn check_order(&self) {
         for device in &self.devices {
-            let mut newest: BTreeMap<(u64, usize, u64), u32> = BTreeMap::new();
+            let mut newest: BTreeMap<(u64, usize, u64, usize), u32> = BTreeMap::new();
             let mut known = BTreeSet::new();
             for (life, message, _) in &device.log {
                 let Some(entry) = self.oracle.lives.get(life).and_then(|l| l.expected.get(message)) else { continue };
-                // A repeat of QoS 1 is no matter of order.
-                if !known.insert((*life, *message)) {
+                // A repeat of QoS 1 is no matter of order, and what devices publish enters later than it is numbered.
+                if self.own.contains_key(message) || !known.insert((*life, *message)) {
                     continue;
                 }
-                let before = newest.insert((*life, entry.0, entry.1), *message);
+                let before = newest.insert((*life, entry.0, entry.1, entry.2), *message);
                 assert!(before.is_none_or(|b| b < *message), "{} got {message} behind {before:?}", device.id);
             }
         }

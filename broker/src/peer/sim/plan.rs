@@ -41,8 +41,6 @@ pub struct Plan {
     pub skew: u64,
     /// A client whose session is at a node that can't be reached.
     pub when_home_down: WhenHomeDown,
-    /// Each session moves only when the move before is over and has been quiet: then order is kept.
-    pub orderly: bool,
     /// Some payloads are so long that they travel in parts.
     pub large: bool,
     /// What is broken on purpose, to see that it is found.
@@ -96,7 +94,6 @@ impl Plan {
             delay: 30,
             skew: 0,
             when_home_down: WhenHomeDown::Wait,
-            orderly: false,
             large: false,
             sabotage: None,
         }

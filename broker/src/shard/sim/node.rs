@@ -13,6 +13,7 @@ use crate::metrics::Board;
 use crate::peer::Directory;
 use crate::retained::{Limits, Retained};
 use crate::router::Index;
+use crate::shard::link::Target;
 use crate::shard::{
     DialRequest, Evacuation, Inbox, LinkKey, Pressure, Ready, Settled, Shard, Shared, Tuning, shard_of,
 };
@@ -26,10 +27,24 @@ pub struct Life {
     pub shards: Vec<Shard>,
     /// Who it wants to reach.
     pub requests: mpsc::Receiver<DialRequest>,
+    /// The links with the nodes of the cluster, by their number: shard and key.
+    links: Vec<(usize, LinkKey)>,
     /// Each shard's wish for a turn.
     wishes: Vec<Arc<Wish>>,
     woken: Vec<u32>,
 }
+
+/// What a node thinks of another one, as far as it is looked at after each turn.
+pub struct Glance {
+    pub connected: bool,
+    pub suspended: bool,
+    pub ready: bool,
+    /// Nothing waits for it.
+    pub is_empty: bool,
+}
+
+/// More nodes than any plan has.
+const NODES_MAX: usize = 8;
 
 /// Set when a shard is woken.
 #[derive(Default)]
@@ -112,7 +127,10 @@ impl Life {
             ready.set_task(&Waker::from(Arc::clone(wish)));
         }
         let shards = ready.iter().enumerate().map(make).collect();
-        let life = Self { shards, shared, requests, wishes, woken: Vec::new() };
+        let links =
+            (0..NODES_MAX).map(|other| (shard_of(name(other).as_bytes(), wishes.len()), LinkKey::Peer(name(other))));
+        let links = links.collect();
+        let life = Self { shards, shared, requests, links, wishes, woken: Vec::new() };
         life.set_list(node, members);
         life
     }
@@ -136,6 +154,21 @@ impl Life {
     pub fn turn(&mut self, shard: usize) {
         self.wishes[shard].take();
         self.shards[shard].turn(&mut self.woken);
+    }
+
+    /// What it thinks of another node, in short.
+    pub fn glance(&self, other: usize) -> Option<Glance> {
+        let (shard, key) = &self.links[other];
+        let shard = &self.shards[*shard];
+        let row = shard.link_row(shard.link_of(key)?)?;
+        let (Some(link), Target::Peer(peer)) = (&row.link, &row.target) else { return None };
+        let connected = link.is_connected();
+        Some(Glance {
+            connected,
+            suspended: peer.is_suspended() && !connected,
+            ready: link.is_ready(shard.core.now.duration()),
+            is_empty: link.is_spool_empty(),
+        })
     }
 
     /// What it thinks of another node: whether it is connected, and how much waits for it.

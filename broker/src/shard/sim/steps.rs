@@ -84,6 +84,7 @@ impl World {
         self.nodes[node].life = None;
         self.nodes[node].leaving = None;
         self.weather.alive[node] = false;
+        self.weather.unmoved_since[node].push(self.now);
         for other in 0..self.nodes.len() {
             self.weather.ready[node][other] = None;
             self.weather.ready[other][node] = None;

@@ -47,6 +47,8 @@ pub struct Node {
     pub(super) condemned: bool,
     /// It is being emptied, and stops then.
     pub(super) leaving: Option<Parting>,
+    /// Sessions are under way here or away, or were when it was looked at last.
+    pub(super) moves: bool,
     /// When its life began.
     began: Micros,
     /// By how much its wall clock is off.
@@ -76,6 +78,8 @@ pub struct World {
     /// How far the clock of the runtime has come.
     clock: Micros,
     pub turns: u64,
+    /// The node that had a turn last, until it was asked whom it dials.
+    turned: Option<usize>,
     /// How many nodes were emptied.
     pub emptied: u64,
     /// How many nodes have left the list, and how many have joined it.
@@ -98,6 +102,7 @@ impl World {
             member: number < nodes - plan.absent,
             condemned: false,
             leaving: None,
+            moves: true,
             began: 0,
             clock_off: if plan.skew > 0 { plan.off(random) } else { 0 },
             incarnation: 0,
@@ -118,8 +123,10 @@ impl World {
                 ready: vec![vec![None; nodes]; nodes],
                 empty: vec![vec![0; nodes]; nodes],
                 unmoved: vec![0; nodes],
+                unmoved_since: vec![Vec::new(); nodes],
                 met: vec![vec![false; nodes]; nodes],
                 troubled: vec![vec![0; nodes]; nodes],
+                suspended: vec![vec![0; nodes]; nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -129,6 +136,7 @@ impl World {
             count: 0,
             clock: 0,
             turns: 0,
+            turned: None,
             emptied: 0,
             left_list: 0,
             joined_list: 0,
@@ -176,7 +184,10 @@ impl World {
             tokio::time::advance(Duration::from_micros(at - self.clock)).await;
             self.clock = at;
         }
-        tokio::task::yield_now().await;
+        // Connections that linger have tasks of their own.
+        if tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn next(&self) -> Micros {
@@ -210,6 +221,7 @@ impl World {
         clock::set_unix_micros(Some(self.wall(node)));
         let Some(life) = &mut self.nodes[node].life else { return };
         life.turn(shard);
+        self.turned = Some(node);
         self.observe(node);
         self.stop_if_empty(node);
     }
@@ -217,37 +229,6 @@ impl World {
     /// What the wall clock of a node says, in microseconds since 1970.
     fn wall(&self, node: usize) -> u64 {
         (BEGIN + self.now).saturating_add_signed(self.nodes[node].clock_off)
-    }
-
-    /// Takes note of what a node says of the others.
-    fn observe(&mut self, node: usize) {
-        let Some(life) = &self.nodes[node].life else { return };
-        let handed_over = life.is_handed_over();
-        if self.plan.sessions_move && handed_over && life.is_unmoved() {
-            self.weather.unmoved[node] = self.now;
-        }
-        for other in (0..self.nodes.len()).filter(|other| *other != node) {
-            let weather = &mut self.weather;
-            let Some(status) = life.peer(&name(other)) else {
-                if handed_over && !life.has_row_of(other) {
-                    weather.empty[node][other] = self.now;
-                }
-                continue;
-            };
-            let connected = status.state == api::PeerState::Connected;
-            let known = &mut weather.disconnected[node][other];
-            if connected != (*known != Micros::MAX) {
-                *known = if connected { self.now } else { Micros::MAX };
-                weather.met[node][other] |= connected;
-                self.trace.say(self.now, format_args!("node {node} sees {other} connected: {connected}"));
-            }
-            if status.ready && weather.disconnected[other][node] != Micros::MAX {
-                weather.ready[node][other] = Some(self.now);
-            }
-            if status.outbox.messages == 0 && handed_over {
-                weather.empty[node][other] = self.now;
-            }
-        }
     }
 
     /// Lets clients do what they can, and connects those that want it.
@@ -308,28 +289,26 @@ impl World {
         self.later(300, Event::Accept(node, life, Box::new(connect), theirs));
     }
 
-    /// Takes what nodes ask of their dialler.
+    /// Takes what the node that had a turn asks of its dialler.
     fn dial(&mut self) -> bool {
+        let Some(node) = self.turned.take() else { return false };
         let mut acted = false;
-        for node in 0..self.nodes.len() {
-            while let Some(request) = self.nodes[node].life.as_mut().and_then(|life| life.requests.try_recv().ok()) {
-                acted = true;
-                let Some(other) = (0..self.nodes.len()).find(|other| request.link == LinkKey::Peer(name(*other)))
-                else {
-                    continue;
-                };
-                let life = self.weather.lives[node];
-                if !self.network.is_open(node, other) {
-                    self.later(3_000_000, Event::DialFailed(node, life, request));
-                } else if self.nodes[other].life.is_none() {
-                    self.later(500, Event::DialFailed(node, life, request));
-                } else {
-                    let (ours, theirs) = self.network.connect([node, other], self.plan.capacity.max(1 << 10));
-                    let accepted = attach_link(name(node), theirs, false);
-                    self.later(1_000, Event::Link(other, self.weather.lives[other], accepted));
-                    let dialled = attach_link(name(other), ours, true);
-                    self.later(2_000, Event::Link(node, life, dialled));
-                }
+        while let Some(request) = self.nodes[node].life.as_mut().and_then(|life| life.requests.try_recv().ok()) {
+            acted = true;
+            let Some(other) = (0..self.nodes.len()).find(|other| request.link == LinkKey::Peer(name(*other))) else {
+                continue;
+            };
+            let life = self.weather.lives[node];
+            if !self.network.is_open(node, other) {
+                self.later(3_000_000, Event::DialFailed(node, life, request));
+            } else if self.nodes[other].life.is_none() {
+                self.later(500, Event::DialFailed(node, life, request));
+            } else {
+                let (ours, theirs) = self.network.connect([node, other], self.plan.capacity.max(1 << 10));
+                let accepted = attach_link(name(node), theirs, false);
+                self.later(1_000, Event::Link(other, self.weather.lives[other], accepted));
+                let dialled = attach_link(name(other), ours, true);
+                self.later(2_000, Event::Link(node, life, dialled));
             }
         }
         acted

@@ -29,10 +29,14 @@ pub struct Weather {
     pub empty: Vec<Vec<Micros>>,
     /// When a node last had no session under way, and nothing of one that had left.
     pub unmoved: Vec<Micros>,
+    /// The same, each time that it came to be so, or died.
+    pub unmoved_since: Vec<Vec<Micros>>,
     /// Whether a node was connected with another one since both began.
     pub met: Vec<Vec<bool>>,
     /// When whatever stood between two nodes last will be, or was, over.
     pub troubled: Vec<Vec<Micros>>,
+    /// When a node last said that another one is suspended.
+    pub suspended: Vec<Vec<Micros>>,
 }
 
 /// Everything that clients did and saw.
@@ -115,6 +119,8 @@ pub struct Session {
     pub moved_at: Micros,
     /// Nodes that it left, and when.
     left: BTreeMap<usize, Micros>,
+    /// The same, each time.
+    departures: Vec<(usize, Micros)>,
     subscriptions: BTreeMap<String, Subscription>,
     received: BTreeMap<usize, Received>,
     /// What came as retained: the last of each topic.

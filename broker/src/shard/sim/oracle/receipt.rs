@@ -4,8 +4,11 @@ use super::{Class, Message, Oracle, Session, Subscription, Weather, matches};
 use crate::codec::Qos;
 use crate::shard::sim::network::Micros;
 
-/// How long the node where a session is surely holds what comes directly.
-const FOLLOWS: Micros = 1_500_000;
+/// How long the node where a session is surely keeps the parts of its queue in order.
+const FOLLOWS: Micros = 7_500_000;
+
+/// How much earlier a node may have seen another one suspended than the client of a session hears that it has moved.
+const NOTICED: Micros = 2_500_000;
 
 /// A PUBLISH that came to a client.
 #[derive(Clone, Debug)]
@@ -91,11 +94,11 @@ impl Oracle {
         if !first && is_new && !is_replay && (message.qos.min(receipt.qos) == Qos::ExactlyOnce) && copies > 1 {
             return Err("a QoS 2 message came twice".into());
         }
-        // What comes directly waits so long for what follows a session that has moved.
-        let is_late = now > message.sent_at.saturating_add(FOLLOWS);
-        let follows = !state.left.is_empty() && (is_late || state.is_out_of_hold(message, now, weather));
-        // What was sent again may come behind what was sent once.
-        if first && !is_replay && !message.will && message.sends == 1 && !follows {
+        let follows = state.is_out_of_hold(message, weather);
+        // What was sent again may come behind what was sent once; at another node it entered there, perhaps. What was published
+        // before the client subscribed to it comes if its node gets it late.
+        let is_sent_again = message.sends > 1 || !message.again_at.is_empty();
+        if first && !is_replay && !message.will && !is_sent_again && !follows && !state.came_later(message) {
             let class = match message.qos {
                 Qos::AtMostOnce if message.retain && message.node != state.node => Class::Retained,
                 Qos::AtMostOnce => Class::Quick,
@@ -134,12 +137,26 @@ impl Oracle {
 // === impl Session ===
 
 impl Session {
-    /// Whether a node that had the session still forwards what comes for it, and nothing is held for that any more: some
-    /// time has passed, or what enters at a node that could not be reached is not waited for.
-    fn is_out_of_hold(&self, message: &Message, now: Micros, weather: &Weather) -> bool {
-        let forwards = self.left.iter().any(|(node, at)| *at >= weather.unmoved[*node]);
-        let unreached = weather.troubled[message.node].iter().any(|over| *over > self.moved_at);
-        forwards && (unreached || now > self.moved_at + FOLLOWS)
+    /// Whether the client subscribed to a message when it was published already.
+    fn came_later(&self, message: &Message) -> bool {
+        let fits = self.subscriptions.iter().filter(|(filter, _)| matches(filter, &message.topic));
+        fits.into_iter().all(|(_, subscription)| message.sent_at < subscription.asked_at)
+    }
+
+    /// Whether a node that had the session may have forwarded a message behind what came directly: nothing waited for that any
+    /// more, since some time had passed, or the node, or the one where the message entered, was suspended.
+    fn is_out_of_hold(&self, message: &Message, weather: &Weather) -> bool {
+        let was_suspended = |by: usize, node: usize, since: Micros| {
+            let seen = weather.suspended[by][node];
+            seen > 0 && seen + NOTICED > since
+        };
+        self.departures.iter().any(|(node, left_at)| {
+            let over = weather.unmoved_since[*node].iter().find(|at| *at >= left_at).copied().unwrap_or(Micros::MAX);
+            let given_up = over > left_at + FOLLOWS
+                || was_suspended(*node, message.node, *left_at)
+                || (0..weather.lives.len()).any(|by| was_suspended(by, *node, *left_at));
+            message.sent_at <= over && given_up
+        })
     }
 
     fn check_subscriptions(&self, message: &Message, receipt: &Receipt<'_>) -> Result<(), String> {

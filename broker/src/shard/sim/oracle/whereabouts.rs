@@ -91,6 +91,7 @@ impl Oracle {
             }
         }
         state.left.insert(state.node, now);
+        state.departures.push((state.node, now));
         (state.node, state.moved_at) = (node, now);
     }
 
