@@ -8,16 +8,6 @@ use crate::metrics::Dropped;
 use crate::router::{Member, Receiver, group_number};
 use crate::topic::Subscription;
 
-/// Who takes a message that a session does not take any more.
-enum Heir {
-    /// Another member of its group.
-    Member(Member),
-    /// There may be one where it comes from, and it can't be told apart from the session itself.
-    Unknown,
-    /// Nobody.
-    None,
-}
-
 // === impl Shard ===
 
 impl Shard {
@@ -28,10 +18,8 @@ impl Shard {
             return self.append_delivery(slot, delivery, true);
         }
         match self.heir(slot, from, &delivery) {
-            Heir::Member(other) => self.give_to_member(&other, &delivery),
-            // Given back, it could come here again and again.
-            Heir::Unknown => self.append_delivery(slot, delivery, true),
-            Heir::None => self.core.counters.drop_message(Dropped::NoSubscription),
+            Some(other) => self.give_to_member(&other, &delivery),
+            None => self.core.counters.drop_message(Dropped::NoSubscription),
         }
     }
 
@@ -45,23 +33,21 @@ impl Shard {
         })
     }
 
-    /// Another member of the group by which a message came: one at the node that forwards it only if it is on-line there,
-    /// for what that node has left of the session counts as a member that is off-line.
-    fn heir(&mut self, slot: u32, from: &Arc<str>, delivery: &Delivery) -> Heir {
+    /// Another member of the group by which a message came, at the node that forwards it only if nobody else is left: what
+    /// that node has of the session counts as a member that is off-line. Members take turns, so that a message is not given
+    /// back and forth for ever where there is another one.
+    fn heir(&mut self, slot: u32, from: &Arc<str>, delivery: &Delivery) -> Option<Member> {
         let there = self.peer_names.iter().find(|(name, _)| name == from).map(|(_, receiver)| *receiver);
         let entry = topic(delivery).and_then(|topic| self.cache.find(&self.shared.index, topic.as_bytes()).ok());
         let group = entry.and_then(|entry| self.cache.entry(entry).local_group(delivery.group));
-        let Some(group) = group else { return Heir::None };
+        let group = group?;
         let own = self.core.shard;
         let is_self = |receiver: Receiver| receiver.shard == own && receiver.slot == slot;
         let is_there = |member: &Member| there.is_some_and(|there| there.same(member.receiver));
         let others = || group.members().iter().filter(|member| !is_self(member.receiver));
         let online = others().find(|member| member.is_online());
-        match online.or_else(|| others().find(|member| !is_there(member))) {
-            Some(member) => Heir::Member(member.clone()),
-            None if others().any(|member| member.size() > 1) => Heir::Unknown,
-            None => Heir::None,
-        }
+        let elsewhere = || others().find(|member| !is_there(member));
+        online.or_else(elsewhere).or_else(|| others().find(|member| member.size() > 1)).cloned()
     }
 }
 

@@ -249,6 +249,39 @@ fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member_when_
 }
 
 #[test]
+fn what_is_left_of_a_member_that_unsubscribed_elsewhere_passes_on_what_it_is_chosen_for() {
+    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
+    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+    let plan = Plan { sessions_move: true, unruly: false, ..Plan::usual() };
+    let mut owed = 0;
+    for seed in 0..40 {
+        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
+        let mut steps = Vec::new();
+        for client in 0..plan.clients {
+            steps.push(step(0, client, Deed::Connect(Box::new(connect()))));
+            steps.push(step(500_000, client, Deed::Subscribe("$share/one/s/#", options, false)));
+        }
+        // As long as two nodes can't reach each other, one of them may not know where a session went.
+        steps.push(Step { at: 1_500_000, what: What::Shut(vec![(1, 2), (2, 1)], 9_000_000) });
+        for client in 0..plan.clients {
+            // Some move, the others stay away.
+            steps.push(step(2_000_000, client, Deed::Tear(if client < 3 { 100_000 } else { 9_000_000 })));
+        }
+        for client in 0..3 {
+            steps.push(step(6_000_000, client, Deed::Unsubscribe("$share/one/s/#")));
+        }
+        for client in 0..3 {
+            steps.push(step(7_000_000, client, Deed::Publish(10, message)));
+        }
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        owed += outcome.world.oracle.fulfilled;
+    }
+    assert!(owed > 0, "nothing was owed");
+}
+
+#[test]
 fn small_buffers_hold_everybody_up_and_lose_nothing() {
     holds("small buffers", &Plan { capacity: 300, ..Plan::usual() }, 60);
 }
