@@ -4,6 +4,7 @@ use crate::pair::{FILES, Pair, accepting, dialling, publish, route, take};
 use tombolo_broker_api::Route;
 use tombolo_tests::broker::{self, Broker};
 use tombolo_tests::client::Client;
+use tombolo_tests::packet::Publish;
 
 #[tokio::test]
 async fn three_clusters_in_a_full_mesh_show_each_message_once() {
@@ -110,4 +111,26 @@ async fn exceptions_do_not_pass_and_qos_is_lowered_to_the_routes_bound() {
     publish(&mut publisher, "t/open", 2, 2).await;
     let got = far.message().await;
     assert_eq!((&*got.topic, got.flags & 6), ("t/open", 2), "QoS 2 became QoS 1");
+}
+
+#[tokio::test]
+async fn a_retained_message_is_retained_at_both_sides_and_so_is_its_removal() {
+    let pair = Pair::start().await;
+    let mut subscriber = Client::subscriber(pair.far.address, 5, "subscriber", &[("t/#", 1)]).await;
+    pair.near_knows(1).await;
+    let mut publisher = Client::clean(pair.near.address, 5, "publisher").await;
+    for (qos, n) in [(0, 7_u32), (1, 8)] {
+        let packet = Publish::new(5, "t/x", n.to_be_bytes()).qos(qos, 1).retain().bytes();
+        publisher.send(packet).await;
+        assert_eq!(take(&mut subscriber).await, n, "QoS {qos}");
+        let mut later = Client::subscriber(pair.far.address, 5, "later", &[("t/#", 1)]).await;
+        let kept = later.message().await;
+        assert_eq!((&*kept.topic, kept.flags & 1, &*kept.payload), ("t/x", 1, &n.to_be_bytes()[..]), "QoS {qos}");
+    }
+    publisher.send(Publish::new(5, "t/x", []).qos(1, 2).retain().bytes()).await;
+    assert!(subscriber.message().await.payload.is_empty());
+    // Nothing is retained: what is published now is the first that somebody new gets.
+    let mut last = Client::subscriber(pair.far.address, 5, "last", &[("t/#", 1)]).await;
+    publisher.send(Publish::new(5, "t/y", 9_u32.to_be_bytes()).qos(1, 3).bytes()).await;
+    assert_eq!(take(&mut last).await, 9);
 }

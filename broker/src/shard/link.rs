@@ -158,9 +158,12 @@ impl Core {
             return;
         };
         let Publication { frame, layout, qos, path, shard, passage, .. } = *publication;
-        // Another cluster is not told: its nodes know the message by its place in our lane.
-        let origin = passage.origin.filter(|_| matches!(row.target, Target::Peer(_)));
-        let aside = Aside { stamp: passage.stamp, shares, shares_only, origin };
+        let aside = match row.target {
+            Target::Peer(_) => Aside { stamp: passage.stamp, shares, shares_only, origin: passage.origin },
+            // Another cluster gets the packet alone: it gives stamps of its own, and knows the message by its place in our
+            // lane.
+            Target::Cluster(_) => Aside::default(),
+        };
         link.forward(&Forward { frame, layout, qos, path, shard, aside }, now);
         self.mark_link_dirty(slot);
     }
