@@ -113,6 +113,12 @@ impl<S: Spool> Link<S> {
         Some((source.incarnation, source.shards))
     }
 
+    /// The node at the other end of the connection in use has told all that it wants in this life of it. For peers.
+    pub fn has_heard(&self) -> bool {
+        let source = self.active_connection().and_then(|c| self.sources.iter().find(|source| source.node == c.node));
+        source.is_some_and(|source| source.interest.version().is_of(source.incarnation))
+    }
+
     /// Something that we want was not told yet: the next version, or a later one, will have it.
     pub fn has_untold(&self) -> bool {
         self.wanted.has_untold()
@@ -138,9 +144,13 @@ impl<S: Spool> Link<S> {
 
     /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
     pub fn is_in_sync(&self) -> bool {
+        self.is_connected() && self.listened().all(|(listener, connection)| self.is_in_sync_at(listener, connection))
+    }
+
+    fn is_in_sync_at(&self, listener: &Listener, connection: &Connection) -> bool {
         let told = (self.wanted.version(), self.wanted.digest());
-        let holds = |c: &Connection| c.held == told && (!c.brings || self.settled_at(&c.node) == told.0);
-        self.is_connected() && self.listened().all(|(listener, c)| listener.is_told(&self.wanted) && holds(c))
+        let is_marked = !connection.brings || self.settled_at(&connection.node) == told.0;
+        listener.is_told(&self.wanted) && connection.held == told && is_marked
     }
 
     /// The remote routes by what we want now, by what it says of its lanes; by its heartbeats where those lead to another

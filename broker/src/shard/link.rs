@@ -222,12 +222,16 @@ impl Shard {
         self.tick_peer(slot);
         self.tick_ways(slot);
         self.tick_passing(slot);
-        let shard = self.core.shard;
+        let (shard, has_heard_all) = (self.core.shard, self.has_heard_all());
         let Some(row) = self.link_row_mut(slot) else { return };
         if let Dial::At(at) = row.dial
             && at <= now
             && row.wants_to_dial()
         {
+            if !has_heard_all && matches!(row.target, Target::Cluster(_)) {
+                row.dial = Dial::At(now + TICK);
+                return;
+            }
             row.dial = Dial::UnderWay;
             let request = DialRequest { shard, link: row.key.clone(), server: row.dialling.server() };
             // With very many links some wait for their turn; at the end of the node nobody answers any more.

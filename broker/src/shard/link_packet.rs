@@ -3,12 +3,14 @@
 use std::num::NonZeroU16;
 
 use super::Shard;
-use super::control::AttachLink;
+use super::control::{AttachLink, LinkKey};
+use super::linger::answer_and_close;
 use super::link::{Dial, LinkConn};
 use super::read::Next;
 use super::row::{Connection, LinkConnection, Role, Row};
+use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::frame::Kind;
-use crate::codec::{Error, Reason, Version, ack, disconnect, ping, publish};
+use crate::codec::{Error, Reason, Version, ack, ping, publish};
 use crate::link::{self, Conn, Incoming, Limits};
 use crate::metrics::Closed;
 
@@ -48,6 +50,14 @@ impl Shard {
                 return;
             }
         };
+        if matches!(link, LinkKey::Cluster(_)) && !self.has_heard_all() {
+            let what = "RemoteBusy: this node has not heard yet what is wanted at the others of its cluster";
+            let mut out = Vec::new();
+            let refusal = Disconnect { reason_string: Some(what), ..Disconnect::because(Reason::ServerBusy) };
+            disconnect::encode(&mut out, Version::V5, &refusal);
+            answer_and_close(transport, out, guard);
+            return;
+        }
         let link_epoch = self.core.rows.get(link_slot as usize).map_or(0, |row| row.epoch);
         self.connections_made += 1;
         let conn = Conn(self.connections_made);

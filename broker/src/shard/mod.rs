@@ -144,6 +144,10 @@ pub struct Shard {
     waiting: WaitingList,
     /// The other nodes of the configuration.
     nodes: Vec<Arc<str>>,
+    /// These are known.
+    nodes_listed: bool,
+    /// What all of them want was known once, or they were given up.
+    has_heard: bool,
     /// Sessions that move; taken out while they do.
     moves: Option<Box<Moves>>,
     /// Which persistent sessions are here, as other nodes are told; none while this node is alone.
@@ -269,6 +273,8 @@ impl Shard {
             peer_names: Vec::new(),
             waiting: WaitingList::new(),
             nodes: Vec::new(),
+            nodes_listed: false,
+            has_heard: false,
             moves: Some(moves),
             claims: None,
             parked: HashMap::new(),

@@ -48,6 +48,7 @@ impl Shard {
             self.act_moves(|moves, _, _| moves.node_added(Arc::clone(node)));
         }
         self.nodes = others.to_vec();
+        self.nodes_listed = true;
         if self.claims.is_none() && !self.nodes.is_empty() {
             self.begin_claims();
         }

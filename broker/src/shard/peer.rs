@@ -61,6 +61,8 @@ pub struct PeerRow {
     place: Option<usize>,
     /// It was in sync once, and what it retains was here once, or it was given up: readiness does not wait for it.
     met: bool,
+    /// It has told what it wants, or was given up: links with other clusters do not wait for it.
+    heard: bool,
     /// Control messages of it that wait for the link to be done.
     pub said: Vec<Box<[u8]>>,
     /// What is retained at both; taken out while it acts.
@@ -153,6 +155,7 @@ impl Shard {
             reached: Cursors::default(),
             place: self.shared.settled.enter(),
             met: false,
+            heard: false,
             said: Vec::new(),
             leveller: Some(Box::default()),
             level_at: now,
@@ -293,6 +296,7 @@ impl Shard {
         }
         peer.suspended = suspended;
         peer.meet(&shared.settled);
+        peer.hear(&shared.settled);
         let (node, is_away) = (Arc::clone(&peer.node), peer.life.is_none());
         let silent = now.since(peer.lost).0;
         if suspended && is_away {
@@ -368,6 +372,9 @@ impl PeerRow {
             self.place.inspect(|place| settled.set(*place, self.reached));
             news = true;
         }
+        if !self.heard && link.has_heard() {
+            self.hear(settled);
+        }
         if !self.met && link.peer_status(now.duration(), 0).ready && self.is_retained_here(now) {
             self.meet(settled);
         }
@@ -432,6 +439,11 @@ impl PeerRow {
             }
         }
         true
+    }
+
+    fn hear(&mut self, settled: &Settled) {
+        self.heard = true;
+        self.place.inspect(|place| settled.hear(*place));
     }
 
     fn meet(&mut self, settled: &Settled) {

@@ -34,6 +34,8 @@ pub struct Settled {
     waiting: AtomicU64,
     /// A bit for each node that was in sync once, or was given up.
     met: AtomicU64,
+    /// A bit for each node that has told what it wants, or was given up.
+    heard: AtomicU64,
 }
 
 #[derive(Default)]
@@ -76,7 +78,13 @@ impl Cursors {
 impl Default for Settled {
     fn default() -> Self {
         let nodes = std::array::from_fn(|_| Place::default());
-        Self { used: AtomicU64::new(0), nodes, waiting: AtomicU64::new(0), met: AtomicU64::new(0) }
+        Self {
+            used: AtomicU64::new(0),
+            nodes,
+            waiting: AtomicU64::new(0),
+            met: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+        }
     }
 }
 
@@ -100,6 +108,16 @@ impl Settled {
         self.met.fetch_or(1 << place, Ordering::AcqRel);
     }
 
+    /// A node has told what it wants, or is given up for now.
+    pub fn hear(&self, place: usize) {
+        self.heard.fetch_or(1 << place, Ordering::AcqRel);
+    }
+
+    /// How many nodes have told what they want, or were given up.
+    pub fn heard(&self) -> u32 {
+        (self.used.load(Ordering::Acquire) & self.heard.load(Ordering::Acquire)).count_ones()
+    }
+
     /// How many nodes this one has not met yet.
     pub fn unmet(&self) -> u32 {
         (self.used.load(Ordering::Acquire) & !self.met.load(Ordering::Acquire)).count_ones()
@@ -108,6 +126,7 @@ impl Settled {
     /// A node is gone.
     pub fn leave(&self, place: usize) {
         self.met.fetch_and(!(1 << place), Ordering::AcqRel);
+        self.heard.fetch_and(!(1 << place), Ordering::AcqRel);
         self.used.fetch_and(!(1 << place), Ordering::AcqRel);
     }
 
@@ -144,6 +163,14 @@ impl Settled {
 // === impl Shard ===
 
 impl Shard {
+    /// Whether this node knows what is wanted at all others, but for those that it gave up. Before that, what came over a
+    /// link with another cluster would be lost for them, and that one would be told too little. Once is enough: what was
+    /// heard is kept.
+    pub(super) fn has_heard_all(&mut self) -> bool {
+        self.has_heard |= self.nodes_listed && self.shared.settled.heard() as usize >= self.nodes.len();
+        self.has_heard
+    }
+
     /// Answers a SUBSCRIBE as soon as every node that can be reached routes by it: what is published anywhere after the
     /// SUBACK arrives.
     pub(super) fn answer_subscribe(&mut self, slot: u32, answer: Answer) {

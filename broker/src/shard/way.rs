@@ -79,10 +79,10 @@ const WINDOW: u16 = 32;
 impl Shard {
     /// Looks whether a link needs a way, or has one that it needs no more.
     pub(super) fn tick_ways(&mut self, slot: u32) {
-        let now = self.core.now;
+        let (now, has_heard_all) = (self.core.now, self.has_heard_all());
         let Some(row) = self.link_row(slot) else { return };
         let (Some(link), Target::Cluster(config)) = (&row.link, &row.target) else { return };
-        let needs = config.enabled && link.carrier().is_none();
+        let needs = config.enabled && has_heard_all && link.carrier().is_none();
         let drains = row.draining.is_some();
         let cluster: Box<str> = config.remote_cluster.as_str().into();
         if let Some(own) = &row.ways.own {
