@@ -1,7 +1,7 @@
 //! Where a message came into this cluster from: its place in the lane of a remote's node. Every node of the cluster takes
 //! each place once, whichever of the nodes that lane comes to, and comes to next.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// A lane of messages of another cluster's node.
@@ -11,12 +11,15 @@ pub struct LaneId {
     pub cluster: Arc<str>,
     /// The node.
     pub node: Arc<str>,
-    /// The life of the lane.
+    /// The life of the lane, with [`LOSSY`] if it is that of messages of QoS 0.
     pub life: u64,
 }
 
+/// The lanes of a link live equally long; this bit, which no life has, tells that of QoS 0 apart.
+pub const LOSSY: u64 = 1 << 63;
+
 /// A message's place in such a lane: the batch, and the message's number in it. It is the same whenever the batch is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The place of the batch.
     pub batch: u64,
@@ -29,7 +32,8 @@ pub struct Place {
 pub struct Origin {
     /// The lane.
     pub lane: Arc<LaneId>,
-    /// The batch from which on the node that took the message took all of the lane, without a gap.
+    /// The batch from which on the node that took the message took all of the lane, without a gap; 0 with QoS 0, where what
+    /// has not come before something later does not come any more.
     pub from: u64,
     /// Its place.
     pub place: Place,
@@ -40,7 +44,13 @@ pub struct Origin {
 pub struct Seen {
     /// Of the lane that something came of last, first.
     lanes: VecDeque<SeenLane>,
+    /// For which groups a member was chosen, or was to be chosen here, oldest first.
+    decided: VecDeque<Decision>,
+    known: HashSet<Decision>,
 }
+
+/// A message, and the number of a group of which somebody gets it.
+type Decision = (Arc<LaneId>, Place, u32);
 
 #[derive(Debug)]
 struct SeenLane {
@@ -55,6 +65,9 @@ const LANES_MAX: usize = 1024;
 /// Runs of a lane that are remembered. There is one, and another one for each time that a lane went on at another node while
 /// that node lacked something; of more, the two oldest are taken for one.
 const RUNS_MAX: usize = 32;
+
+/// Decisions that are remembered: a window of batches, and more. What is older may go to a second member.
+const DECIDED_MAX: usize = 65_536;
 
 // === impl Seen ===
 
@@ -78,6 +91,22 @@ impl Seen {
             }
         }
         self.lanes.front_mut().is_some_and(|lane| lane.take(origin.from, origin.place))
+    }
+
+    /// A member of a group is to be chosen for a message; true if that was not done before. That the message itself came
+    /// before says nothing of this: it may have come for others.
+    pub fn decide(&mut self, origin: &Origin, group: u32) -> bool {
+        let decision = (origin.lane.clone(), origin.place, group);
+        let is_new = self.known.insert(decision.clone());
+        if is_new {
+            self.decided.push_back(decision);
+            if self.decided.len() > DECIDED_MAX
+                && let Some(oldest) = self.decided.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+        is_new
     }
 }
 
@@ -140,6 +169,26 @@ mod tests {
         assert!(seen.take(&origin(&lane, 1, 8, 5)));
         assert!(!seen.take(&origin(&lane, 1, 9, 0)) && !seen.take(&origin(&lane, 1, 6, 0)));
         assert!(seen.take(&origin(&lane, 1, 12, 1)));
+    }
+
+    #[test]
+    fn what_comes_behind_something_later_of_qos_0_is_not_taken() {
+        let (mut seen, lane) = (Seen::default(), lane(1 | LOSSY));
+        assert!(seen.take(&origin(&lane, 0, 3, 1)) && seen.take(&origin(&lane, 0, 9, 0)));
+        assert!(!seen.take(&origin(&lane, 0, 3, 2)) && !seen.take(&origin(&lane, 0, 8, 0)));
+        assert!(seen.take(&origin(&lane, 0, 9, 1)));
+    }
+
+    #[test]
+    fn a_member_of_each_group_is_chosen_once_whatever_came_before() {
+        let (mut seen, lane) = (Seen::default(), lane(1));
+        assert!(seen.take(&origin(&lane, 1, 4, 0)) && !seen.take(&origin(&lane, 1, 3, 0)));
+        assert!(seen.decide(&origin(&lane, 1, 3, 0), 7), "it came for others");
+        assert!(!seen.decide(&origin(&lane, 2, 3, 0), 7) && seen.decide(&origin(&lane, 2, 3, 0), 8));
+        for batch in 0..DECIDED_MAX as u64 {
+            assert!(seen.decide(&origin(&lane, 1, 10 + batch, 0), 7));
+        }
+        assert_eq!((seen.decided.len(), seen.known.len()), (DECIDED_MAX, DECIDED_MAX));
     }
 
     #[test]

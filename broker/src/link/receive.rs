@@ -10,7 +10,7 @@ use super::heartbeat::Beat;
 use super::interest_in::{Changed, InterestFault};
 use super::lane_in::Offer;
 use super::marks::Mark;
-use super::origin::{Origin, Place};
+use super::origin::{LOSSY, Origin, Place};
 use super::outlet::{Conn, Delivery, DropReason, Incoming, Now, Outlet};
 use super::policy::Verdict;
 use super::record::{Record, Records};
@@ -124,7 +124,7 @@ impl<S: Spool> Link<S> {
         let mut records = Records::new(records);
         let mut shard = 0;
         let mut origin = self.origin_of(source, head, from);
-        // Between clusters every message of the lane of messages has an origin, between peers that of which one is told.
+        // Between clusters every message has an origin, between peers that of which one is told.
         let counts = origin.is_some();
         let mut told = false;
         while let Some(record) = records.next() {
@@ -138,7 +138,7 @@ impl<S: Spool> Link<S> {
                     continue;
                 }
                 Ok(Record::Origin { cluster, node, life, from, place })
-                    if lane == LANE_MESSAGES && self.settings.is_peer() =>
+                    if lane != LANE_INTEREST && self.settings.is_peer() =>
                 {
                     let lane = self.sources[source].origin(cluster, node, life);
                     origin = Some(Origin { lane, from, place });
@@ -259,9 +259,10 @@ impl<S: Spool> Link<S> {
 
     /// Where the first message of a batch of another cluster comes from.
     fn origin_of(&mut self, source: usize, head: &Head, from: u64) -> Option<Origin> {
-        let cluster = self.remote_id.clone().filter(|_| !self.settings.is_peer() && head.lane == LANE_MESSAGES)?;
+        let cluster = self.remote_id.clone().filter(|_| !self.settings.is_peer() && head.lane != LANE_INTEREST)?;
         let source = &mut self.sources[source];
         let (node, life) = (source.node.clone(), source.lane(head.lane)?.epoch());
+        let (life, from) = if head.lane == LANE_LOSSY { (life | LOSSY, 0) } else { (life, from) };
         let lane = source.origin(&cluster, &node, life);
         Some(Origin { lane, from, place: Place { batch: head.sequence, message: 0 } })
     }

@@ -7,7 +7,7 @@ use super::batch::{LANE_INTEREST, LANE_LOSSY, LANE_MESSAGES};
 use super::interest_in::InterestIn;
 use super::lane_in::LaneIn;
 use super::marks::{Marks, Version};
-use super::origin::LaneId;
+use super::origin::{LOSSY, LaneId};
 
 /// One node of the other side.
 #[derive(Clone, Debug)]
@@ -26,9 +26,9 @@ pub struct Source {
     pub marks: Marks,
     /// Since when it has had no connection, as far as ticks have seen it.
     pub lost: Option<Now>,
-    /// Its lane of messages as other nodes of this cluster know it, and of a peer that of another cluster of which it passed
-    /// something on last.
-    pub origin: Option<Arc<LaneId>>,
+    /// Its lanes as other nodes of this cluster know them, that of messages and that of QoS 0, and of a peer those of another
+    /// cluster of which it passed something on last.
+    origins: [Option<Arc<LaneId>>; 2],
     lanes: [LaneIn; 3],
 }
 
@@ -45,7 +45,7 @@ impl Source {
             announced: Default::default(),
             marks: Marks::default(),
             lost: None,
-            origin: None,
+            origins: Default::default(),
             lanes: Default::default(),
         }
     }
@@ -79,12 +79,10 @@ impl Source {
     /// The lane of this cluster's node in this life, by a name that is made once.
     pub fn origin(&mut self, cluster: &str, node: &str, life: u64) -> Arc<LaneId> {
         let is = |id: &&Arc<LaneId>| id.life == life && *id.node == *node && *id.cluster == *cluster;
-        match self.origin.as_ref().filter(is) {
+        let origin = &mut self.origins[usize::from(life & LOSSY != 0)];
+        match origin.as_ref().filter(is) {
             Some(id) => id.clone(),
-            None => {
-                let id = Arc::new(LaneId { cluster: cluster.into(), node: node.into(), life });
-                self.origin.insert(id).clone()
-            }
+            None => origin.insert(Arc::new(LaneId { cluster: cluster.into(), node: node.into(), life })).clone(),
         }
     }
 

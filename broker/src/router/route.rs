@@ -44,8 +44,13 @@ impl Route {
     /// Groups go by their turns and know nothing of each other: a session that is in two of them may get two copies, as
     /// one that also subscribes alone. A peer gets one, with all that is to become of it there.
     pub fn choose(&self, local_first: bool, into: &mut Choices) {
+        self.choose_where(local_first, into, |_| true);
+    }
+
+    /// The same for those groups alone whose numbers are `wanted`.
+    pub fn choose_where(&self, local_first: bool, into: &mut Choices, mut wanted: impl FnMut(u32) -> bool) {
         into.clear();
-        for group in &self.groups {
+        for group in self.groups.iter().filter(|group| wanted(group.number())) {
             into.push(group.choose(local_first));
         }
         into.unite(&self.peers);

@@ -215,6 +215,12 @@ impl Shared {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(origin)
     }
 
+    /// Whether this node decides now which member of a group gets a message of another cluster: it has not decided so
+    /// before, nor had the message for a member here.
+    fn decides(&self, origin: &Origin, group: u32) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).decide(origin, group)
+    }
+
     /// Which persistent sessions other nodes say that they have.
     fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)

@@ -6,7 +6,7 @@ use super::Shard;
 use super::deliver::Core;
 use super::inbox::LANE_BYTES_MAX;
 use super::publication::{Passage, Publication};
-use crate::codec::Error;
+use crate::codec::{Error, Qos};
 use crate::metrics::Dropped;
 use crate::router::{Kind, Member, Receiver, Route};
 
@@ -51,9 +51,6 @@ impl Shard {
             },
         };
         publication.shard = self.core.shard;
-        if publication.passage.from_peer && publication.passage.repeat {
-            return Routed::Delivered;
-        }
         if publication.passage.from_peer {
             return self.route_from_peer(entry, publication);
         }
@@ -70,7 +67,8 @@ impl Shard {
         let mut delivered = !route.groups.is_empty();
         let repeat = publication.passage.repeat;
         let local_first = core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
-        route.choose(local_first, &mut self.choices);
+        let (shared, origin) = (&self.shared, publication.passage.origin);
+        route.choose_where(local_first, &mut self.choices, |group| origin.is_none_or(|at| shared.decides(at, group)));
         for (at, receiver) in route.receivers.iter().enumerate() {
             if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
                 continue;
@@ -90,7 +88,7 @@ impl Shard {
                 hand_over(core, *receiver, &[], publication, &mut begun);
             }
         }
-        for (receiver, ids) in self.choices.others().filter(|_| !repeat) {
+        for (receiver, ids) in self.choices.others() {
             hand_over(core, receiver, ids, publication, &mut begun);
         }
         if for_all {
@@ -105,17 +103,18 @@ impl Shard {
     /// What came from another node goes to clients of this one, and to members of those groups here that it was sent for:
     /// who told us told all other nodes, and its own links.
     fn route_from_peer(&mut self, entry: usize, publication: &mut Publication<'_>) -> Routed {
-        let Passage { shares, shares_only, back, .. } = publication.passage;
+        let Passage { shares, shares_only, back, origin, repeat, .. } = publication.passage;
         let route = self.cache.entry(entry);
         let core = &mut self.core;
         let mut begun: u64 = 0;
         let clients = route.receivers.iter().enumerate().filter(|(_, receiver)| receiver.flags.kind() == Kind::Client);
-        for (at, receiver) in clients.filter(|_| !shares_only) {
+        for (at, receiver) in clients.filter(|_| !shares_only && !repeat) {
             self.ids.clear();
             self.ids.extend(route.ids_of(at));
             hand_over(core, *receiver, &self.ids, publication, &mut begun);
         }
-        for number in shares {
+        let shared = &self.shared;
+        for number in shares.iter().filter(|number| origin.is_none_or(|at| shared.decides(at, **number))) {
             let Some(group) = route.local_group(*number) else {
                 match back {
                     // A member of an earlier life of this node was chosen, and nobody has told it yet who is in the group now.
@@ -162,7 +161,9 @@ pub(super) fn hand_over(
     publication: &mut Publication<'_>,
     begun: &mut u64,
 ) {
-    core.passing |= publication.passage.origin.is_some() && receiver.flags.kind() == Kind::Peer;
+    // What is of QoS 0 nobody waits for.
+    let must_pass = publication.passage.origin.is_some() && publication.qos > Qos::AtMostOnce;
+    core.passing |= must_pass && receiver.flags.kind() == Kind::Peer;
     if receiver.shard == core.shard {
         core.deliver(receiver, ids, publication);
         return;

@@ -343,12 +343,11 @@ impl Clusters {
     /// A message came to a node, and so to all of its cluster.
     fn deliver(&mut self, node: usize, publication: usize, origin: Option<&Origin>) {
         let cluster = self.nodes[node].cluster;
-        let message = self.publications[publication].clone();
-        assert_eq!(message.is_spooled(), origin.is_some(), "what is not of QoS 0 has an origin");
+        let Some(origin) = origin else { self.fail(&format!("{publication} has no origin")) };
         for index in 0..self.nodes.len() {
             let forgetful = self.shape.forgetful;
             let member = &mut self.nodes[index];
-            let mut is_new = || origin.is_none_or(|origin| member.seen.take(origin) || forgetful);
+            let mut is_new = || member.seen.take(origin) || forgetful;
             if member.cluster != cluster || !member.up || !is_new() {
                 continue;
             }
@@ -360,7 +359,7 @@ impl Clusters {
             let twice = member.log.contains(&publication);
             member.log.push(publication);
             self.delivered += 1;
-            if twice || last.is_some_and(|last| last > publication && message.is_spooled()) {
+            if twice || last.is_some_and(|last| last > publication) {
                 self.fail(&format!("node {index} got {publication} by node {node} behind {last:?}"));
             }
         }
