@@ -119,6 +119,12 @@ impl<S: Spool> Link<S> {
         source.is_some_and(|source| source.interest.version().is_of(source.incarnation))
     }
 
+    /// The node of the other side at which our lanes end now.
+    #[cfg(test)]
+    pub fn goes_to(&self) -> Option<&std::sync::Arc<str>> {
+        self.active_connection().map(|connection| &connection.node)
+    }
+
     /// Something that we want was not told yet: the next version, or a later one, will have it.
     pub fn has_untold(&self) -> bool {
         self.wanted.has_untold()
@@ -145,6 +151,13 @@ impl<S: Spool> Link<S> {
     /// The remote routes by what we want now: its lane is marked with our version, its digest is ours.
     pub fn is_in_sync(&self) -> bool {
         self.is_connected() && self.listened().all(|(listener, connection)| self.is_in_sync_at(listener, connection))
+    }
+
+    /// The nodes of the remote that route by what we want now, with their lives.
+    #[cfg(test)]
+    pub fn in_sync_with(&self) -> impl Iterator<Item = (&std::sync::Arc<str>, u64)> {
+        let in_sync = self.listened().filter(|(listener, connection)| self.is_in_sync_at(listener, connection));
+        in_sync.map(|(listener, connection)| (&listener.node, connection.incarnation))
     }
 
     fn is_in_sync_at(&self, listener: &Listener, connection: &Connection) -> bool {

@@ -249,7 +249,7 @@ impl Client {
         self.unsure = false;
         self.connecting.clean = false;
         if was.is_none() || !present {
-            self.session = Some(around.oracle.begin(self.number, node, around.now));
+            self.session = Some(around.oracle.begin(self.number, node, around.now, around.weather));
             self.held.clear();
             self.unacked.clear();
         } else if let Some(session) = was {

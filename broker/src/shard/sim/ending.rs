@@ -10,6 +10,7 @@ use super::world::World;
 use crate::clock::{Millis, Stamp};
 use crate::codec::subscribe::Options;
 use crate::codec::{Qos, Version};
+use crate::router::Audience;
 use crate::shard::Shard;
 use crate::shard::row::{Custody, Role};
 
@@ -38,8 +39,8 @@ impl World {
             return Err(format!("it does not become quiet: {}", self.unrest()));
         }
         let is_level = |world: &Self| {
-            let first = world.lives().next().map(|life| life.shared.retained.digest());
-            world.lives().all(|life| Some(life.shared.retained.digest()) == first)
+            let digest = |life: &Life| life.shared.retained.digest();
+            world.clusters().all(|members| members.iter().all(|life| digest(life) == digest(members[0])))
         };
         if !self.until(self.now + REST_MAX, is_level).await? {
             return Err(format!("what is retained differs: {:?}", self.lives().map(kept).collect::<Vec<_>>()));
@@ -69,21 +70,31 @@ impl World {
         self.nodes.iter().filter_map(|node| node.life.as_ref())
     }
 
+    /// The nodes that are alive, by cluster.
+    fn clusters(&self) -> impl Iterator<Item = Vec<&Life>> {
+        let members = (0..=usize::from(self.plan.far > 0)).map(|cluster| self.plan.members(cluster));
+        members.map(|members| self.nodes[members].iter().filter_map(|node| node.life.as_ref()).collect())
+    }
+
     fn is_in_sync(&self) -> bool {
-        let members = self.members();
-        members.iter().copied().all(|one| {
-            let mut others = members.iter().copied();
-            others
-                .all(|other| one == other || self.weather.ready[one][other].is_some_and(|at| at + 2_000_000 > self.now))
+        self.members().into_iter().all(|one| {
+            let mut others = self.others(one).into_iter();
+            others.all(|other| self.weather.ready[one][other].is_some_and(|at| at + 2_000_000 > self.now))
         }) && self.lives().all(Life::is_ready)
+            && self.is_linked()
+    }
+
+    /// The other nodes in the list of a node's cluster.
+    fn others(&self, node: usize) -> Vec<usize> {
+        let members = self.members_of(self.plan.cluster(node)).into_iter();
+        members.filter(|other| *other != node).collect()
     }
 
     fn out_of_sync(&self) -> String {
         let of = |(at, life): (usize, &Life)| {
-            let others = (0..self.nodes.len()).filter(|other| *other != at);
-            let states = others.filter_map(|other| life.peer(&super::node::name(other)));
+            let states = self.others(at).into_iter().filter_map(|other| life.peer(&super::node::name(other)));
             let states = states.map(|state| (state.node, state.state, state.ready, state.last_error));
-            format!("{at}: {:?}\n", states.collect::<Vec<_>>())
+            format!("{at}: {:?} {:?}\n", states.collect::<Vec<_>>(), life.link())
         };
         self.lives().enumerate().map(of).collect()
     }
@@ -121,9 +132,10 @@ impl World {
             && self.lives().all(|life| life.is_handed_over() && life.shards.iter().all(is_idle))
             && self.nodes.iter().enumerate().all(|(one, node)| {
                 let Some(life) = &node.life else { return !node.member };
-                let others = (0..self.nodes.len()).filter(|other| *other != one);
+                let others = self.others(one).into_iter();
                 let mut states = others.filter_map(|other| life.peer(&super::node::name(other)));
                 states.all(|state| state.outbox.messages == 0)
+                    && life.link().is_none_or(|link| link.spool.messages == 0)
             })
     }
 
@@ -177,6 +189,10 @@ impl World {
         if !self.until(self.now + REST_MAX, Self::is_quiet).await? {
             return Err(format!("probes do not come in: {}", self.unrest()));
         }
+        // By then each link has told what they want.
+        if self.plan.far > 0 && !self.until(self.now + REST_MAX, Self::is_in_sync).await? {
+            return Err(format!("the clusters do not hear what probes want: {}", self.out_of_sync()));
+        }
         for (at, topic) in (0..members.len()).zip(PROBES) {
             let message = Message { topic, qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
             let client = &mut self.clients[first + at];
@@ -191,20 +207,24 @@ impl World {
 
     fn check(&mut self) -> Result<(), String> {
         self.oracle.check()?;
-        let all: Vec<Kept> = self.lives().map(kept).collect();
-        if all.iter().any(|kept| *kept != all[0]) {
-            return Err(format!("what is retained differs: {all:?}"));
-        }
-        let numbers: BTreeMap<String, usize> =
-            all[0].iter().filter_map(|(topic, (number, _))| Some((topic.clone(), (*number)?))).collect();
-        if !self.plan.small {
-            self.oracle.check_retained(&numbers)?;
-        }
-        for probe in &self.clients[self.plan.clients..] {
-            let session = probe.session.map(|session| &self.oracle.sessions[session].retained);
-            if session != Some(&numbers) {
-                return Err(format!("a new subscriber got {session:?}, and {numbers:?} are retained"));
+        let clusters: Vec<Vec<Kept>> = self.clusters().map(|lives| lives.into_iter().map(kept).collect()).collect();
+        for (cluster, all) in clusters.iter().enumerate() {
+            if all.iter().any(|kept| *kept != all[0]) {
+                return Err(format!("what is retained differs: {all:?}"));
             }
+            let numbers: BTreeMap<String, usize> =
+                all[0].iter().filter_map(|(topic, (number, _))| Some((topic.clone(), (*number)?))).collect();
+            if !self.plan.small {
+                self.oracle.check_retained(cluster, &numbers)?;
+            }
+            let probes = &self.clients[self.plan.clients..];
+            for probe in probes.iter().filter(|probe| self.plan.cluster(probe.node) == cluster) {
+                let session = probe.session.map(|session| &self.oracle.sessions[session].retained);
+                if session != Some(&numbers) {
+                    return Err(format!("a new subscriber got {session:?}, and {numbers:?} are retained"));
+                }
+            }
+            self.kept.push(numbers);
         }
         Ok(())
     }
@@ -229,7 +249,9 @@ impl World {
             client.tear();
             client.lost(&mut around, "it is over");
         }
-        if !self.until(self.now + REST_MAX, |world| world.leaks().is_none()).await? {
+        // What a node of another cluster wanted is remembered for so long, if it is connected no more.
+        let longest = if self.plan.far > 0 { 2 * REST_MAX } else { REST_MAX };
+        if !self.until(self.now + longest, |world| world.leaks().is_none()).await? {
             return Err(format!("something is left: {}", self.leaks().unwrap_or_default()));
         }
         Ok(())
@@ -237,10 +259,13 @@ impl World {
 
     /// What is left, though no client is.
     fn leaks(&self) -> Option<String> {
-        let members = self.members().len();
-        let pairs = members * (members - 1) / 2;
-        if self.network.open_streams() != pairs {
-            return Some(format!("{} streams of {pairs} pairs", self.network.open_streams()));
+        let pairs: usize = self.clusters().map(|lives| lives.len() * (lives.len() - 1) / 2).sum();
+        let links = self.plan.links();
+        if self.network.open_streams() != pairs + links {
+            return Some(format!("{} streams of {pairs} pairs and {links} links", self.network.open_streams()));
+        }
+        if let Some(remnant) = self.remnants() {
+            return Some(remnant);
         }
         if let Some(remnant) = self.remnants() {
             return Some(remnant);
@@ -273,8 +298,13 @@ fn is_row_idle(row: &crate::shard::row::Row) -> bool {
 fn leaks(shard: &Shard) -> Option<String> {
     let of = |is: fn(&Role) -> bool| shard.core.rows.iter().filter(|(_, row)| is(&row.role)).count();
     let clients = of(|role| matches!(role, Role::Client(_)));
-    let (links, connections) =
-        (of(|role| matches!(role, Role::Link(_))), of(|role| matches!(role, Role::LinkConnection(_))));
+    let connections = of(|role| matches!(role, Role::LinkConnection(_)));
+    let rows_of_links = shard.links.iter().filter_map(|slot| shard.link_row(*slot));
+    // How many connections a link has with another cluster depends on who dials.
+    let (links, known) = rows_of_links.fold((0, 0), |(links, known), row| match row.audience() {
+        Audience::Peers => (links + 1, known + 1),
+        Audience::Links => (links + 1, known + row.connections.len()),
+    });
     let rows = shard.core.rows.len();
     let pending = shard.moves_report().0;
     let lists = [
@@ -290,8 +320,11 @@ fn leaks(shard: &Shard) -> Option<String> {
         pending.unsettled,
     ];
     let timers = shard.timers.len();
-    let is_clean =
-        clients == 0 && links == shard.links.len() && connections == links && lists == [0; 10] && timers <= rows;
+    let is_clean = clients == 0
+        && links == of(|role| matches!(role, Role::Link(_)))
+        && connections == known
+        && lists == [0; 10]
+        && timers <= rows;
     (!is_clean).then(|| {
         format!(
             "{clients} clients, {links} links, {connections} connections, {timers} timers, ids, waiting, paused, \

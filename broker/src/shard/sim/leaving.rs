@@ -86,6 +86,7 @@ impl Life {
             && unsettled() == 0
             && self.shards.iter().all(|shard| shard.core.rows.iter().all(|(_, row)| row.output.is_empty()))
             && others.map(|peer| peer.outbox.messages).sum::<u64>() == 0
+            && self.link().is_none_or(|link| link.spool.messages == 0)
             && self.is_handed_over()
     }
 }

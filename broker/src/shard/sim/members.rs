@@ -23,6 +23,11 @@ impl World {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].member).collect()
     }
 
+    /// Those of one cluster.
+    pub(super) fn members_of(&self, cluster: usize) -> Vec<usize> {
+        self.members().into_iter().filter(|node| self.plan.cluster(*node) == cluster).collect()
+    }
+
     /// One of the nodes leaves the list for good, unless too few would be left or another one is about to: emptied first, or
     /// killed and taken out so much later, of which the others hear within `spread`.
     pub(super) fn leave_list(&mut self, which: usize, killed: Option<(Micros, bool)>, spread: Micros) {
@@ -79,7 +84,7 @@ impl World {
 
     /// A node hears of the list as it is now.
     pub(super) fn hear_list(&mut self, node: usize) {
-        let members = self.members();
+        let members = self.members_of(self.plan.cluster(node));
         let Some(life) = self.nodes[node].life.as_mut().filter(|_| members.contains(&node)) else { return };
         if self.plan.sabotage == Some(Sabotage::LoseLeft) {
             (0..self.weather.lives.len())
@@ -163,12 +168,13 @@ mod tests {
     use super::*;
     use crate::shard::news::News;
     use crate::shard::sim::network::{End, Network};
+    use crate::shard::sim::plan::Plan;
     use crate::shard::sim::world::attach_link;
     use crate::shard::{Control, Tuning};
 
     fn life(members: &[usize], shards: usize) -> Life {
         let tuning = Arc::new(Tuning { mqtt: api::Mqtt::default(), cluster: api::ClusterTuning::default() });
-        Life::start(0, members, shards, &tuning, 1, 1)
+        Life::start(&Plan::usual(), 0, members, shards, &tuning, 1, 1)
     }
 
     #[test]
@@ -183,7 +189,7 @@ mod tests {
         let (ours, _theirs): (Vec<End>, Vec<End>) = (0..2).map(|_| network.connect([0, 1], 1 << 16)).unzip();
         for end in ours {
             assert!(life.requests.try_recv().is_ok(), "it dials twice");
-            life.shared.inboxes[0].send(Control::AttachLink(attach_link(name(1), end, true)));
+            life.shared.inboxes[0].send(Control::AttachLink(attach_link(LinkKey::Peer(name(1)), end, true)));
         }
         life.turn(0);
         let row = life.shards[0].links.iter().find_map(|slot| life.shards[0].link_row(*slot));

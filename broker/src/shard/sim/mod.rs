@@ -6,9 +6,11 @@
 //! `SCHEDULES=n` runs so many of each kind, `FROM=n` those from that seed on, `ALL=1` goes on after a failure and lists them.
 
 mod client;
+mod crossing;
 mod deeds;
 mod ending;
 mod leaving;
+mod links;
 mod members;
 mod network;
 mod node;

@@ -7,6 +7,8 @@ use std::task::{Wake, Waker};
 use tokio::sync::mpsc;
 use tombolo_broker_api as api;
 
+use super::links::CLUSTERS;
+use super::plan::Plan;
 use crate::clock::{Clock, Millis, StampClock};
 use crate::link::Local;
 use crate::metrics::Board;
@@ -82,8 +84,9 @@ pub fn name(node: usize) -> Arc<str> {
 // === impl Life ===
 
 impl Life {
-    /// Starts a node of a cluster of `members`, with nothing in memory.
+    /// Starts a node of the plan in a cluster of `members`, with nothing in memory.
     pub fn start(
+        plan: &Plan,
         node: usize,
         members: &[usize],
         shards: usize,
@@ -91,6 +94,7 @@ impl Life {
         incarnation: u64,
         seed: u64,
     ) -> Self {
+        let cluster = plan.cluster(node);
         let ready: Vec<Arc<Ready>> = (0..shards).map(|_| Arc::default()).collect();
         let (dialler, requests) = mpsc::channel(64);
         let shared = Arc::new(Shared {
@@ -109,8 +113,8 @@ impl Life {
             evacuation: Evacuation::default(),
             clock: Clock::start(),
             local: Local {
-                cluster_name: "sim".into(),
-                cluster_id: "sim-id".into(),
+                cluster_name: CLUSTERS[cluster].into(),
+                cluster_id: format!("{}-id", CLUSTERS[cluster]).into(),
                 node: name(node),
                 incarnation,
                 shards: shards as u8,
@@ -131,6 +135,7 @@ impl Life {
             (0..NODES_MAX).map(|other| (shard_of(name(other).as_bytes(), wishes.len()), LinkKey::Peer(name(other))));
         let links = links.collect();
         let life = Self { shards, shared, requests, links, wishes, woken: Vec::new() };
+        life.send_links(plan, cluster);
         life.set_list(node, members);
         life
     }

@@ -10,7 +10,7 @@ impl World {
     /// Takes note of what a node says of the others.
     pub(super) fn observe(&mut self, node: usize) {
         let Self { now, nodes, weather, trace, plan, .. } = self;
-        let (now, count) = (*now, nodes.len());
+        let now = *now;
         let Node { life, moves, .. } = &mut nodes[node];
         let Some(life) = life else { return };
         let handed_over = life.is_handed_over();
@@ -23,7 +23,7 @@ impl World {
                 }
             }
         }
-        for other in (0..count).filter(|other| *other != node) {
+        for other in plan.members(plan.cluster(node)).filter(|other| *other != node) {
             let Some(Glance { connected, suspended, ready, is_empty }) = life.glance(other) else {
                 if handed_over && !life.has_row_of(other) {
                     weather.empty[node][other] = now;
@@ -46,5 +46,6 @@ impl World {
                 weather.empty[node][other] = now;
             }
         }
+        self.observe_link(node, handed_over);
     }
 }

@@ -1,5 +1,7 @@
 //! What happens in a schedule: made from a seed as a whole, so that a part of it can be left out.
 
+use std::ops::Range;
+
 use super::network::Micros;
 use crate::codec::Qos;
 use crate::codec::subscribe::{Options, RetainHandling};
@@ -47,6 +49,10 @@ pub struct Plan {
     /// Clients start clean now and then, and read nothing for a while: where sessions move nobody could say what such a
     /// client may find.
     pub unruly: bool,
+    /// The last nodes of all, which are another cluster that is linked with that of the others; none: there is one cluster.
+    pub far: usize,
+    /// The other cluster alone dials.
+    pub one_dials: bool,
     /// A rule that is broken, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
 }
@@ -72,6 +78,10 @@ pub enum Sabotage {
     LeakSubscription,
     /// What waits for a node that left the list is lost with it.
     LoseLeft,
+    /// A node forgets what of another cluster it has had.
+    ForgetSeen,
+    /// A node takes part in links before it has heard what the others want.
+    JoinEarly,
 }
 
 /// One thing that happens.
@@ -201,8 +211,26 @@ impl Plan {
             small: false,
             sessions_move: false,
             unruly: true,
+            far: 0,
+            one_dials: false,
             sabotage: None,
         }
+    }
+
+    /// Two clusters that are linked, of so many nodes.
+    pub fn linked(near: usize, far: usize) -> Self {
+        Self { nodes: near + far, far, cuts: 4, partitions: 3, unruly: false, ..Self::usual() }
+    }
+
+    /// The nodes of a cluster, by its number.
+    pub fn members(&self, cluster: usize) -> Range<usize> {
+        let near = self.nodes - self.far;
+        if cluster == 0 { 0..near } else { near..self.nodes }
+    }
+
+    /// The number of a node's cluster.
+    pub fn cluster(&self, node: usize) -> usize {
+        usize::from(node >= self.nodes - self.far)
     }
 
     /// The steps of one schedule.
@@ -262,6 +290,14 @@ impl Plan {
             steps.push(Step { at: random.next() % end, what });
         }
         steps.sort_by_key(|step| step.at);
+        if self.far > 0 {
+            // Some want outside of groups what others share.
+            let deeds = steps.iter_mut().filter_map(|step| match &mut step.what {
+                What::Client(client, deed) if *client % 4 == 3 => Some(deed),
+                _ => None,
+            });
+            deeds.for_each(Deed::leave_group);
+        }
         steps
     }
 
@@ -276,12 +312,16 @@ impl Plan {
         (one, (one + 1 + random.below(self.nodes - 1)) % self.nodes)
     }
 
-    /// Ways to shut: between two nodes in one direction or both, or around one node.
+    /// Ways to shut: between two nodes in one direction or both, around one node, or between two clusters.
     fn partition(&self, random: &mut Random) -> Vec<(usize, usize)> {
         let (one, other) = self.pair(random);
-        match random.below(3) {
+        match random.below(if self.far > 0 { 4 } else { 3 }) {
             0 => vec![(one, other)],
             1 => vec![(one, other), (other, one)],
+            3 => {
+                let apart = |near| self.members(1).flat_map(move |far| [(near, far), (far, near)]);
+                self.members(0).flat_map(apart).collect()
+            }
             _ => (0..self.nodes).filter(|node| *node != one).flat_map(|node| [(one, node), (node, one)]).collect(),
         }
     }
@@ -330,6 +370,19 @@ impl Plan {
                 };
                 Deed::Publish(if random.chance(30) { 1 + random.below(20) } else { 1 + random.below(3) }, message)
             }
+        }
+    }
+}
+
+// === impl Deed ===
+
+impl Deed {
+    /// Makes an ordinary subscription of one in a group.
+    fn leave_group(&mut self) {
+        if let Self::Subscribe(filter, _, _) | Self::Unsubscribe(filter) = self
+            && let Some((_, plain)) = filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/'))
+        {
+            *filter = plain;
         }
     }
 }

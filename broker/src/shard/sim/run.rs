@@ -21,12 +21,12 @@ thread_local! {
 }
 
 /// What is left of a schedule.
-struct Outcome {
-    world: World,
-    failure: Option<String>,
+pub(super) struct Outcome {
+    pub world: World,
+    pub failure: Option<String>,
 }
 
-fn run(plan: &Plan, steps: Vec<Step>, seed: u64) -> Outcome {
+pub(super) fn run(plan: &Plan, steps: Vec<Step>, seed: u64) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -89,7 +89,7 @@ fn shrink(plan: &Plan, seed: u64) -> (Vec<Step>, Outcome) {
 }
 
 /// Runs so many schedules of a plan.
-fn holds(name: &str, plan: &Plan, count: u64) {
+pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
     let from = number("FROM").unwrap_or(0);
     let many = from..from + number("SCHEDULES").unwrap_or(count);
     let seeds = number("SEED").map_or(many, |seed| seed..seed + 1);
@@ -144,7 +144,7 @@ fn holds(name: &str, plan: &Plan, count: u64) {
 }
 
 /// The first seed at which a broken rule is found.
-fn finds(sabotage: Sabotage, plan: &Plan) {
+pub(super) fn finds(sabotage: Sabotage, plan: &Plan) {
     let plan = Plan { sabotage: Some(sabotage), ..plan.clone() };
     let fails = |plan: &Plan, seed| run(plan, plan.steps(seed), seed).failure;
     let honest = Plan { sabotage: None, ..plan.clone() };

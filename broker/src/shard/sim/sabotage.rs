@@ -39,10 +39,12 @@ impl World {
                     .subscribe(&subscription, SubscriptionEntry { receiver, subscription_id: None, presence: None });
             }
             Sabotage::DropBatch | Sabotage::LeakSubscription | Sabotage::LoseLeft => {}
+            Sabotage::ForgetSeen => *shared.seen.lock().expect("one thread") = Default::default(),
             Sabotage::DoubleMessage
             | Sabotage::ForgetInFlight
             | Sabotage::SwapQueue
             | Sabotage::ForgetReceived
+            | Sabotage::JoinEarly
             | Sabotage::HideRetained => life.shards.iter_mut().for_each(|shard| spoil(shard, sabotage)),
         }
     }
@@ -72,6 +74,7 @@ fn spoil(shard: &mut Shard, sabotage: Sabotage) {
             }
         }
     }
+    shard.has_heard |= sabotage == Sabotage::JoinEarly;
     for (_, row) in &mut shard.core.rows {
         let Some(flow) = row.flow.as_mut().filter(|_| row.connection.is_none()) else { continue };
         match sabotage {
@@ -90,7 +93,9 @@ fn spoil(shard: &mut Shard, sabotage: Sabotage) {
             | Sabotage::SettleAtOnce
             | Sabotage::HideRetained
             | Sabotage::LeakSubscription
-            | Sabotage::LoseLeft => {}
+            | Sabotage::LoseLeft
+            | Sabotage::ForgetSeen
+            | Sabotage::JoinEarly => {}
         }
     }
 }

@@ -85,12 +85,15 @@ impl World {
         self.nodes[node].leaving = None;
         self.weather.alive[node] = false;
         self.weather.unmoved_since[node].push(self.now);
+        self.weather.lane[node] = None;
         for other in 0..self.nodes.len() {
             self.weather.ready[node][other] = None;
             self.weather.ready[other][node] = None;
             self.weather.disconnected[node][other] = Micros::MAX;
             self.weather.met[node][other] = false;
             self.weather.met[other][node] = false;
+            // What it wanted is remembered; what others wanted it has to hear anew.
+            self.weather.told[other][node] = None;
         }
     }
 }

@@ -11,7 +11,7 @@ use tombolo_broker_api as api;
 use super::client::{Around, Client, State};
 use super::members::Parting;
 use super::network::{End, Micros, Network};
-use super::node::{Life, name};
+use super::node::Life;
 use super::oracle::{Oracle, Weather};
 use super::plan::{Plan, Step};
 use super::trace::Trace;
@@ -54,9 +54,11 @@ pub struct Node {
     /// By how much its wall clock is off.
     pub(super) clock_off: i64,
     /// Its last life, which outlives it in its data folder.
-    incarnation: u64,
+    pub(super) incarnation: u64,
     /// Connections of clients at it.
     pub guests: Arc<AtomicU64>,
+    /// Messages of its link that wait, that came, and that came again, as last told.
+    pub(super) link_counts: [u64; 3],
 }
 
 /// The world.
@@ -85,6 +87,8 @@ pub struct World {
     /// How many nodes have left the list, and how many have joined it.
     pub left_list: u64,
     pub joined_list: u64,
+    /// What each cluster retained in the end, by topic the number of the message.
+    pub kept: Vec<BTreeMap<String, usize>>,
 }
 
 // === impl World ===
@@ -94,7 +98,9 @@ impl World {
         let mut random = Random::new(seed);
         let nodes = plan.nodes;
         let tuning = Tuning { mqtt: mqtt(plan), cluster: cluster(plan, &mut random) };
-        let clients = (0..plan.clients).map(|number| Client::new(number, &mut random, nodes - plan.absent)).collect();
+        let mut clients: Vec<Client> =
+            (0..plan.clients).map(|number| Client::new(number, &mut random, nodes - plan.absent)).collect();
+        clients.iter_mut().for_each(|client| client.node = plan.members(plan.cluster(client.home)).start);
         let node = |random: &mut Random, number: usize| Node {
             life: None,
             shards: 1 + random.below(plan.shards),
@@ -107,6 +113,7 @@ impl World {
             clock_off: if plan.skew > 0 { plan.off(random) } else { 0 },
             incarnation: 0,
             guests: Arc::default(),
+            link_counts: [0; 3],
         };
         Self {
             plan: plan.clone(),
@@ -127,6 +134,10 @@ impl World {
                 met: vec![vec![false; nodes]; nodes],
                 troubled: vec![vec![0; nodes]; nodes],
                 suspended: vec![vec![0; nodes]; nodes],
+                cluster: (0..nodes).map(|node| plan.cluster(node)).collect(),
+                told: vec![vec![None; nodes]; nodes],
+                lane: vec![None; nodes],
+                turned: vec![Vec::new(); nodes],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -140,6 +151,7 @@ impl World {
             emptied: 0,
             left_list: 0,
             joined_list: 0,
+            kept: Vec::new(),
             random,
         }
     }
@@ -266,7 +278,7 @@ impl World {
 
     /// A client dials its node; one that is not ready is not offered to it.
     fn admit(&mut self, at: usize) {
-        let members = self.members();
+        let members = self.members_of(self.plan.cluster(self.clients[at].home));
         if !members.contains(&self.clients[at].home) {
             self.clients[at].home = *self.random.pick(&members);
         }
@@ -295,9 +307,7 @@ impl World {
         let mut acted = false;
         while let Some(request) = self.nodes[node].life.as_mut().and_then(|life| life.requests.try_recv().ok()) {
             acted = true;
-            let Some(other) = (0..self.nodes.len()).find(|other| request.link == LinkKey::Peer(name(*other))) else {
-                continue;
-            };
+            let Some(other) = self.dialled_by(node, &request) else { continue };
             let life = self.weather.lives[node];
             if !self.network.is_open(node, other) {
                 self.later(3_000_000, Event::DialFailed(node, life, request));
@@ -305,9 +315,9 @@ impl World {
                 self.later(500, Event::DialFailed(node, life, request));
             } else {
                 let (ours, theirs) = self.network.connect([node, other], self.plan.capacity.max(1 << 10));
-                let accepted = attach_link(name(node), theirs, false);
+                let accepted = attach_link(self.key(other, node), theirs, false);
                 self.later(1_000, Event::Link(other, self.weather.lives[other], accepted));
-                let dialled = attach_link(name(other), ours, true);
+                let dialled = attach_link(request.link, ours, true);
                 self.later(2_000, Event::Link(node, life, dialled));
             }
         }
@@ -401,11 +411,13 @@ impl World {
         self.weather.lives[node] += 1;
         self.weather.alive[node] = true;
         self.weather.since[node] = self.now;
-        let (members, shards, seed) = (self.members(), self.nodes[node].shards, self.random.next());
+        self.oracle.began_anew(node, self.now, &self.weather);
+        let members = self.members_of(self.plan.cluster(node));
+        let (shards, seed) = (self.nodes[node].shards, self.random.next());
         let incarnation = (self.wall(node) / 1000).max(self.nodes[node].incarnation + 1);
         self.nodes[node].incarnation = incarnation;
         self.nodes[node].began = self.clock;
-        self.nodes[node].life = Some(Life::start(node, &members, shards, &self.tuning, incarnation, seed));
+        self.nodes[node].life = Some(Life::start(&self.plan, node, &members, shards, &self.tuning, incarnation, seed));
         self.trace.say(self.now, format_args!("node {node} starts, with {shards} shards"));
     }
 
@@ -426,9 +438,9 @@ impl World {
     }
 }
 
-pub(super) fn attach_link(node: Arc<str>, end: End, dialled: bool) -> Box<AttachLink> {
+pub(super) fn attach_link(link: LinkKey, end: End, dialled: bool) -> Box<AttachLink> {
     Box::new(AttachLink {
-        link: LinkKey::Peer(node),
+        link,
         user: None,
         stream: Stream::Here(Transport::Simulated(Box::new(end))),
         leftover: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Message, Oracle, Weather};
+use super::{Message, Oracle, Session, Weather};
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
 use crate::shard::sim::network::Micros;
@@ -57,7 +57,10 @@ impl Oracle {
                 session.ended.is_none()
                     && subscription.is_some_and(|kept| kept.serial == *serial && kept.unasked_at.is_none())
             };
-            let of_group = || self.sessions.iter().filter(|session| session.subscriptions.contains_key(&owed.filter));
+            let is_of_group = |session: &&Session| {
+                session.cluster == owed.cluster && session.subscriptions.contains_key(&owed.filter)
+            };
+            let of_group = || self.sessions.iter().filter(is_of_group);
             // Who gives its subscription up keeps what it got, and leaves it to nobody when its session ends. Nor does
             // anybody what it got with QoS 2 [MQTT-4.8.2-5].
             let took_along = of_group().any(|session| {
@@ -102,20 +105,23 @@ impl Oracle {
         all.filter(|(_, one)| one.retain && !one.will && one.topic == topic && has(one)).map(|(at, _)| at).collect()
     }
 
-    /// Looks whether what is retained, by topic the number of the message, can be so.
+    /// Looks whether what is retained in a cluster, by topic the number of the message, can be so. When a message of another
+    /// cluster comes, and whether it is wanted at that time, nobody can say.
     ///
     /// # Errors
     /// What can't be.
-    pub fn check_retained(&self, retained: &BTreeMap<String, usize>) -> Result<(), String> {
-        let published = || self.messages.iter().enumerate().filter(|(_, message)| message.retain);
+    pub fn check_retained(&self, cluster: usize, retained: &BTreeMap<String, usize>) -> Result<(), String> {
+        let is_published = |message: &Message| message.retain && message.reaches(cluster);
+        let published = || self.messages.iter().enumerate().filter(|(_, message)| is_published(message));
         let topics: BTreeSet<&String> = published().map(|(_, message)| &message.topic).collect();
         for topic in topics {
             let all: Vec<(usize, &Message)> = published().filter(|(_, message)| message.topic == *topic).collect();
             // Later than all that were over before it began, whatever the clocks of the nodes say.
             let is_superseded = |at: usize, one: &Message| {
                 all.iter().any(|(_, later)| {
-                    let is_certain = later.acked_at.is_some() && !later.doubtful && !later.will;
-                    let over = if one.will { None } else { one.acked_at };
+                    let is_certain =
+                        later.acked_at.is_some() && !later.doubtful && !later.will && later.cluster == cluster;
+                    let over = if one.will || one.cluster != cluster { None } else { one.acked_at };
                     let knew = !self.skewed || later.again_at.is_empty() && later.knew.contains(&at);
                     is_certain && knew && over.is_some_and(|over| over + SKEW < later.sent_at)
                 })
@@ -127,7 +133,8 @@ impl Oracle {
                 // Nothing: if something removed it, or nothing is certain.
                 None if candidates.iter().any(|at| self.messages[*at].empty)
                     || all.iter().all(|(_, message)| {
-                        message.doubtful || message.acked_at.is_none() || message.empty || message.will
+                        let is_certain = message.acked_at.is_some() && message.cluster == cluster;
+                        message.doubtful || !is_certain || message.empty || message.will
                     }) => {}
                 found => {
                     return Err(format!("retained of {topic} is {found:?}, and it must be one of {candidates:?}"));

@@ -1,15 +1,19 @@
 //! A plain model of MQTT: who must, may and must not receive what; it knows nothing of how the broker does it.
 
+mod across;
 mod ending;
+mod filter;
 mod receipt;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::network::Micros;
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
 
+pub use filter::matches;
 pub use receipt::Receipt;
 
 /// What was seen of the nodes from outside, and of what they say themselves about their connections.
@@ -37,6 +41,14 @@ pub struct Weather {
     pub troubled: Vec<Vec<Micros>>,
     /// When a node last said that another one is suspended.
     pub suspended: Vec<Vec<Micros>>,
+    /// The number of each node's cluster.
+    pub cluster: Vec<usize>,
+    /// When the link of a node last said that a node of the other cluster routes by all that it wants.
+    pub told: Vec<Vec<Option<Micros>>>,
+    /// The node of the other cluster at which the lanes of a node's link end.
+    pub lane: Vec<Option<Arc<str>>>,
+    /// When they turned to another one.
+    pub turned: Vec<Vec<Micros>>,
 }
 
 /// Everything that clients did and saw.
@@ -66,6 +78,8 @@ pub struct Message {
     /// The node where it was published, and which life of it.
     pub node: usize,
     life: u32,
+    /// The cluster of that node.
+    cluster: usize,
     /// Its topic.
     pub topic: String,
     /// Its QoS.
@@ -88,8 +102,8 @@ pub struct Message {
     pub doubtful: bool,
     /// Other nodes where it was sent again.
     again_at: BTreeSet<usize>,
-    /// First receipts over all sessions, for messages to groups.
-    copies: u32,
+    /// First receipts over all sessions of each cluster, for messages to groups.
+    copies: [u32; 2],
     /// Retained messages of its topic that its node had taken when it was sent.
     knew: BTreeSet<usize>,
     /// Nodes that died while it was under way to them: what they took and had not acknowledged comes back.
@@ -103,6 +117,8 @@ pub struct Session {
     pub client: usize,
     /// The node where it is.
     pub node: usize,
+    /// The cluster of that node.
+    cluster: usize,
     /// When it ended, if it has.
     pub ended: Option<Micros>,
     /// It may be lost with a node where it was about to go.
@@ -182,6 +198,8 @@ struct Owed {
 #[derive(Clone, Debug)]
 struct OwedToGroup {
     message: usize,
+    /// The cluster of the group.
+    cluster: usize,
     filter: String,
     /// Sessions that were members all along, and the subscription of each.
     members: Vec<(usize, u32)>,
@@ -197,8 +215,9 @@ impl Oracle {
     }
 
     /// A new session of a client.
-    pub fn begin(&mut self, client: usize, node: usize, now: Micros) -> usize {
-        self.sessions.push(Session { client, node, moved_at: now, ..Session::default() });
+    pub fn begin(&mut self, client: usize, node: usize, now: Micros, weather: &Weather) -> usize {
+        let cluster = weather.cluster[node];
+        self.sessions.push(Session { client, node, cluster, moved_at: now, ..Session::default() });
         self.sessions.len() - 1
     }
 
@@ -299,6 +318,7 @@ impl Oracle {
             client,
             node,
             life: weather.lives[node],
+            cluster: weather.cluster[node],
             topic: topic.to_owned(),
             qos,
             retain,
@@ -310,7 +330,7 @@ impl Oracle {
             forbidden: false,
             doubtful: false,
             again_at: BTreeSet::new(),
-            copies: 0,
+            copies: [0; 2],
             knew: BTreeSet::new(),
             comes_back: 0,
         });
@@ -352,8 +372,9 @@ impl Oracle {
         {
             return;
         }
-        let mut groups: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
-        for (at, session) in self.sessions.iter().enumerate().filter(|(_, session)| session.ended.is_none()) {
+        let mut groups: BTreeMap<(usize, &str), Vec<(usize, u32)>> = BTreeMap::new();
+        let reaches = |session: &Session| session.ended.is_none() && message.reaches(session.cluster);
+        for (at, session) in self.sessions.iter().enumerate().filter(|(_, session)| reaches(session)) {
             for (filter, subscription) in &session.subscriptions {
                 let Some(acked_at) = subscription.acked_at else { continue };
                 let is_own = session.client == message.client && subscription.options.iter().any(|o| o.no_local);
@@ -367,15 +388,16 @@ impl Oracle {
                     continue;
                 }
                 if filter.starts_with('$') {
-                    groups.entry(filter).or_default().push((at, subscription.serial));
+                    groups.entry((session.cluster, filter)).or_default().push((at, subscription.serial));
                 } else {
                     let (filter, serial) = (filter.clone(), subscription.serial);
                     self.owed.push(Owed { message: number, session: at, filter, serial, excused: false });
                 }
             }
         }
-        let owed = groups.into_iter().map(|(filter, members)| OwedToGroup {
+        let owed = groups.into_iter().map(|((cluster, filter), members)| OwedToGroup {
             message: number,
+            cluster,
             filter: filter.to_owned(),
             members,
             excused: false,
@@ -436,6 +458,9 @@ impl Session {
         now: Micros,
         weather: &Weather,
     ) -> bool {
+        if weather.cluster[node] != self.cluster {
+            return self.is_settled_across(subscription, acked_at, node, weather);
+        }
         node == self.node
             || subscription.waited.contains(&(node, weather.lives[node]))
             || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at.max(self.moved_at) && ready <= now)
@@ -444,41 +469,3 @@ impl Session {
 
 /// What the broker's clock may round away.
 const ROUNDING: Micros = 5_000;
-
-/// Whether a filter, with or without its share, matches a topic: section 4.7, level by level.
-pub fn matches(filter: &str, topic: &str) -> bool {
-    let filter = match filter.strip_prefix("$share/") {
-        Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
-        None => filter,
-    };
-    let (mut filters, mut levels) = (filter.split('/'), topic.split('/'));
-    loop {
-        match (filters.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(filter), Some(level)) if filter == level => {}
-            (Some(_) | None, _) => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_model_matches_filters_as_the_specification_says() {
-        for (filter, topic, expected) in [
-            ("t/#", "t", true),
-            ("t/#", "t/1/2", true),
-            ("t/+", "t/1", true),
-            ("t/+", "t", false),
-            ("t/+", "t/1/2", false),
-            ("t/1", "t/2", false),
-            ("$share/one/s/#", "s/0", true),
-            ("$share/one/s/+", "s/0/1", false),
-        ] {
-            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
-        }
-    }
-}

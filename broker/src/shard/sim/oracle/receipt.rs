@@ -60,8 +60,12 @@ impl Oracle {
             // The broker noticed before the client did.
             message.sent_at = now;
         }
+        if !message.reaches(state.cluster) {
+            return Err("it is of another cluster, and the link does not receive its topic".into());
+        }
         state.check_subscriptions(message, receipt)?;
-        let is_shared = message.topic.starts_with("s/");
+        let is_member = |filter: &String| filter.starts_with('$') && matches(filter, &message.topic);
+        let is_shared = state.subscriptions.keys().any(is_member);
         if receipt.repeat {
             return if receipt.dup { Ok(()) } else { Err("the packet id is still in use by another message".into()) };
         }
@@ -80,9 +84,10 @@ impl Oracle {
         received.new += u32::from(is_new && !is_replay);
         let copies = received.new;
         if is_shared {
-            message.copies += u32::from(is_new);
-            let total = message.copies;
-            let allowed = self.allowed_copies(number, now);
+            let cluster = state.cluster;
+            message.copies[cluster] += u32::from(is_new);
+            let total = message.copies[cluster];
+            let allowed = self.allowed_copies(number, cluster, now, weather);
             if total > allowed {
                 return Err(format!("members of groups got it {total} times, and {allowed} are allowed"));
             }
@@ -94,7 +99,7 @@ impl Oracle {
         if !first && is_new && !is_replay && (message.qos.min(receipt.qos) == Qos::ExactlyOnce) && copies > 1 {
             return Err("a QoS 2 message came twice".into());
         }
-        let follows = state.is_out_of_hold(message, weather);
+        let follows = state.is_out_of_hold(message, weather) || message.is_overtaken(state, weather);
         // What was sent again may come behind what was sent once; at another node it entered there, perhaps. What was published
         // before the client subscribed to it comes if its node gets it late.
         let is_sent_again = message.sends > 1 || !message.again_at.is_empty();
@@ -113,13 +118,12 @@ impl Oracle {
         Ok(())
     }
 
-    /// Copies that all members of groups together may get: one for each group that has or had members, another one for each
-    /// session that ended with one, and more if nodes died that may have taken it.
-    fn allowed_copies(&self, number: usize, now: Micros) -> u32 {
+    /// Copies that all members of groups of a cluster together may get: one for each group that has or had members, another
+    /// one for each session that ended with one, and more if nodes died that may have taken it, or lanes of links turned.
+    fn allowed_copies(&self, number: usize, cluster: usize, now: Micros, weather: &Weather) -> u32 {
         let message = &self.messages[number];
-        let mut groups: Vec<&str> = self
-            .sessions
-            .iter()
+        let sessions = || self.sessions.iter().filter(|session| session.cluster == cluster);
+        let mut groups: Vec<&str> = sessions()
             .flat_map(|session| session.subscriptions.keys())
             .filter(|filter| filter.starts_with('$') && matches(filter, &message.topic))
             .map(|filter| &**filter)
@@ -127,10 +131,10 @@ impl Oracle {
         groups.sort_unstable();
         groups.dedup();
         let is_over = |session: &&Session| session.ended.is_some() || session.ends_at.is_some_and(|at| at <= now);
-        let ended = self.sessions.iter().filter(is_over);
+        let ended = sessions().filter(is_over);
         let inherited: u32 =
             ended.filter_map(|session| session.received.get(&number)).map(|received| received.any).sum();
-        groups.len() as u32 * (message.sends + message.comes_back) + inherited
+        groups.len() as u32 * (message.sends + message.comes_back + message.turns(cluster, weather)) + inherited
     }
 }
 

@@ -123,25 +123,44 @@ impl Oracle {
             let session = &self.sessions[owed.session];
             // It may be on its way to a node that the session has left.
             let mut homes = session.left.keys().copied().chain([session.node]);
-            owed.excused |= homes.any(|at| !is_safe(&self.messages[owed.message], at)) || follows(session);
+            let message = &self.messages[owed.message];
+            owed.excused |= homes.any(|at| !is_safe(message, at)) || follows(session);
+            owed.excused |= message.is_stuck_at(node, session, weather);
         }
         for owed in &mut self.owed_to_groups {
             let message = &self.messages[owed.message];
             // Whoever of the group was chosen may have been there.
             owed.excused |= (0..weather.lives.len()).any(|at| at != node && !is_safe(message, at));
-            owed.excused |= self.sessions.iter().any(|session| {
-                (session.node == node || follows(session)) && session.subscriptions.contains_key(&owed.filter)
-            });
+            let of_group = self
+                .sessions
+                .iter()
+                .filter(|session| session.cluster == owed.cluster && session.subscriptions.contains_key(&owed.filter));
+            owed.excused |= of_group
+                .into_iter()
+                .any(|session| session.node == node || follows(session) || message.is_stuck_at(node, session, weather));
         }
         let under_way = |message: &&mut Message| message.node != node && message.sent_at < now;
         for message in self.messages.iter_mut().filter(under_way) {
             message.comes_back += u32::from(weather.empty[message.node][node] <= message.sent_at);
         }
-        let others = || (0..weather.lives.len()).filter(|other| *other != node);
+        let is_other = |other: &usize| *other != node && weather.cluster[*other] == weather.cluster[node];
+        let others = || (0..weather.lives.len()).filter(is_other);
         let doubtful: Vec<usize> =
             (0..self.messages.len()).filter(|at| others().any(|other| !is_safe(&self.messages[*at], other))).collect();
         for at in doubtful {
             self.messages[at].doubtful = true;
         }
+        let has_all = |other: usize| weather.since[other] == 0 || weather.since[other] + LEVEL < now;
+        if !others().any(|other| weather.alive[other] && has_all(other)) {
+            // What is retained in the cluster may be gone with it.
+            let cluster = weather.cluster[node];
+            self.messages
+                .iter_mut()
+                .filter(|message| message.reaches(cluster))
+                .for_each(|message| message.doubtful = true);
+        }
     }
 }
+
+/// Time in which a node that begins anew has all that others retain, if it can reach them.
+const LEVEL: Micros = 10_000_000;

@@ -1,0 +1,63 @@
+//! Schedules of two clusters that are linked, and what they prove.
+
+use super::plan::{Connecting, Deed, Message, Plan, Sabotage, Step, What};
+use super::run::{finds, holds, run};
+use crate::codec::Qos;
+use crate::codec::subscribe::Options;
+
+#[test]
+fn linked_clusters_give_each_other_what_they_promised_on_a_network_that_fails() {
+    holds("linked 2:2", &Plan::linked(2, 2), 120);
+}
+
+#[test]
+fn clusters_of_which_one_dials_give_each_other_what_they_promised() {
+    holds("linked 3:1", &Plan { one_dials: true, ..Plan::linked(3, 1) }, 40);
+    holds("linked 2:2, one dials", &Plan { one_dials: true, ..Plan::linked(2, 2) }, 40);
+    holds("linked 1:1", &Plan { clients: 5, ..Plan::linked(1, 1) }, 40);
+}
+
+#[test]
+fn nodes_of_linked_clusters_that_die_take_along_what_was_theirs_and_nothing_else() {
+    holds("linked, deaths", &Plan { kills: 2, ..Plan::linked(2, 2) }, 120);
+    holds("linked 3:1, deaths", &Plan { kills: 2, one_dials: true, ..Plan::linked(3, 1) }, 40);
+}
+
+#[test]
+fn nodes_of_linked_clusters_that_are_emptied_take_nothing_along() {
+    holds("linked, evacuations", &Plan { sessions_move: true, evacuations: 1, ..Plan::linked(2, 2) }, 100);
+}
+
+#[test]
+fn what_is_retained_crosses_with_its_flag() {
+    let (plan, options) = (Plan::linked(2, 1), Options { qos: Qos::ExactlyOnce, ..Options::default() });
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+    let mut retained = 0;
+    for seed in 0..20 {
+        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
+        let mut steps = Vec::new();
+        for client in 0..plan.clients {
+            steps.push(step(0, client, Deed::Connect(Box::new(connect()))));
+            steps.push(step(500_000, client, Deed::Subscribe("t/#", options, false)));
+        }
+        for (client, qos) in (0..plan.clients).zip([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].iter().cycle())
+        {
+            let topic = ["t/0/0", "t/0/1", "t/1/0", "t/1/1"][client % 4];
+            let message = Message { topic, qos: *qos, retain: true, empty: false, padding: 0 };
+            steps.push(step(8_000_000 + client as u64 * 500_000, client, Deed::Publish(1, message)));
+        }
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        let [near, far] = &outcome.world.kept[..] else { panic!("SEED={seed}: two clusters") };
+        assert_eq!(near, far, "SEED={seed}: both retain what was retained in one of them");
+        retained += near.len();
+    }
+    assert!(retained > 40, "{retained} were retained");
+}
+
+#[test]
+fn broken_rules_of_links_are_found() {
+    let deaths = Plan { kills: 2, ..Plan::linked(2, 2) };
+    finds(Sabotage::ForgetSeen, &deaths);
+    finds(Sabotage::JoinEarly, &deaths);
+}

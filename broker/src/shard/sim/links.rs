@@ -1,0 +1,165 @@
+//! Two clusters of the simulation that are linked: how their nodes are configured, dialled and watched.
+
+use std::sync::Arc;
+
+use tombolo_broker_api as api;
+
+use super::node::{Life, name};
+use super::oracle::matches;
+use super::plan::Plan;
+use super::world::World;
+use crate::link::Link;
+use crate::router::Audience;
+use crate::shard::{Control, DialRequest, LinkKey, shard_of};
+
+/// The names of the clusters.
+pub const CLUSTERS: [&str; 2] = ["sim", "far"];
+
+/// What each cluster receives of the other one.
+const RECEIVED: [&[&str]; 2] = [&["t/#", "s/#", "p/#"], &["t/0/#", "t/1/+", "s/#", "p/#"]];
+
+/// Whether a topic may enter this cluster from the other one.
+pub fn enters(cluster: usize, topic: &str) -> bool {
+    RECEIVED[cluster].iter().any(|filter| matches(filter, topic))
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The link of a node of this cluster.
+    fn link(&self, cluster: usize) -> api::Link {
+        let remote = CLUSTERS[1 - cluster];
+        let dials = cluster == 1 || !self.one_dials;
+        let servers = self.members(1 - cluster).map(|node| format!("mqtt://{}", name(node))).collect();
+        api::Link {
+            name: remote.to_owned(),
+            remote_cluster: remote.to_owned(),
+            remote_cluster_id: None,
+            enabled: true,
+            dial: dials.then(|| api::Dial {
+                servers,
+                client_id_prefix: "sim".to_owned(),
+                username_file: None,
+                password_file: None,
+                tls: None,
+                keep_alive: api::Seconds(6),
+                max_inflight: 32,
+                retry_interval: api::Seconds(3),
+            }),
+            accept: api::Accept::default(),
+            receive: vec![api::Route {
+                filters: RECEIVED[cluster].iter().map(|filter| (*filter).to_owned()).collect(),
+                except: Vec::new(),
+                max_qos: 2,
+            }],
+            send: None,
+            max_hops: 1,
+            spool: api::Spool::default(),
+        }
+    }
+
+    /// Connections that nodes of the two clusters dial.
+    pub fn links(&self) -> usize {
+        match (self.far, self.one_dials) {
+            (0, _) => 0,
+            (far, true) => far,
+            (_, false) => self.nodes,
+        }
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Gives its shards the link with the other cluster, if there is one.
+    pub(super) fn send_links(&self, plan: &Plan, cluster: usize) {
+        if plan.far > 0 {
+            let link = plan.link(cluster);
+            let shard = shard_of(link.remote_cluster.as_bytes(), self.shards.len());
+            self.shared.inboxes[shard].send(Control::Links(vec![link]));
+        }
+    }
+
+    /// The state of its link.
+    pub fn link(&self) -> Option<api::LinkStatus> {
+        let statuses = self.shards.iter().flat_map(|shard| {
+            shard.links.iter().filter_map(|slot| shard.link_status(*slot, shard.core.now.duration(), 0))
+        });
+        statuses.last()
+    }
+
+    /// The node of the other cluster at which the lanes of its link end.
+    fn lane(&self) -> Option<Arc<str>> {
+        let mut rows = self.shards.iter().flat_map(|shard| shard.links.iter().filter_map(|slot| shard.link_row(*slot)));
+        let row = rows.find(|row| row.audience() == Audience::Links)?;
+        row.link.as_ref()?.goes_to().cloned()
+    }
+
+    /// The nodes of the other cluster, with their lives, that route by all that is wanted here, as its link has heard.
+    fn routed_at(&self) -> Vec<(Arc<str>, u64)> {
+        let rows = self.shards.iter().flat_map(|shard| shard.links.iter().filter_map(|slot| shard.link_row(*slot)));
+        let end = self.shared.index.interest_end(Audience::Links);
+        let current = rows.filter(|row| row.audience() == Audience::Links && row.interest_cursor == end);
+        let links = current.filter_map(|row| row.link.as_ref());
+        let of = |link: &Link| link.in_sync_with().map(|(node, life)| (Arc::clone(node), life)).collect::<Vec<_>>();
+        links.flat_map(|link| of(link)).collect()
+    }
+}
+
+// === impl World ===
+
+impl World {
+    /// The node that another one dials.
+    pub(super) fn dialled_by(&self, node: usize, request: &DialRequest) -> Option<usize> {
+        match &request.link {
+            LinkKey::Peer(peer) => (0..self.nodes.len()).find(|other| name(*other) == *peer),
+            LinkKey::Cluster(_) => self.plan.members(1 - self.plan.cluster(node)).nth(request.server),
+        }
+    }
+
+    /// By what a node knows another one.
+    pub(super) fn key(&self, node: usize, other: usize) -> LinkKey {
+        let cluster = self.plan.cluster(other);
+        match cluster == self.plan.cluster(node) {
+            true => LinkKey::Peer(name(other)),
+            false => LinkKey::Cluster(CLUSTERS[cluster].into()),
+        }
+    }
+
+    /// Takes note of what a node says of its link; `handed_over`: its shards have given each other all that they had.
+    pub(super) fn observe_link(&mut self, node: usize, handed_over: bool) {
+        let Some(life) = self.nodes[node].life.as_ref().filter(|_| self.plan.far > 0) else { return };
+        let Some(link) = life.link() else { return };
+        let (routed_at, lane) = (life.routed_at(), life.lane());
+        let is_sent = handed_over && link.spool.messages == 0;
+        let counts = [link.spool.messages, link.messages_received, link.messages_repeated];
+        if self.nodes[node].link_counts != counts {
+            self.nodes[node].link_counts = counts;
+            self.trace.say(self.now, format_args!("the link of node {node}: waiting, received, repeated {counts:?}"));
+        }
+        if let Some(lane) = lane
+            && let Some(before) = self.weather.lane[node].replace(Arc::clone(&lane))
+            && before != lane
+        {
+            self.trace.say(self.now, format_args!("node {node} turns from {before} to {lane}"));
+            self.weather.turned[node].push(self.now);
+        }
+        for other in self.plan.members(1 - self.plan.cluster(node)) {
+            if is_sent {
+                self.weather.empty[node][other] = self.now;
+            }
+            if routed_at.contains(&(name(other), self.nodes[other].incarnation)) && self.weather.alive[other] {
+                if self.weather.told[node][other].is_none() {
+                    self.trace.say(self.now, format_args!("node {node} is routed for at {other}"));
+                }
+                self.weather.told[node][other] = Some(self.now);
+            }
+        }
+    }
+
+    /// Whether all links are ready.
+    pub(super) fn is_linked(&self) -> bool {
+        let mut links = self.nodes.iter().filter_map(|node| node.life.as_ref()?.link());
+        links.all(|link| link.ready)
+    }
+}

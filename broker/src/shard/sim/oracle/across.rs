@@ -1,0 +1,87 @@
+//! What comes over a link with another cluster, as far as that is promised.
+
+use super::{Message, Oracle, Session, Subscription, Weather};
+use crate::shard::sim::links::enters;
+use crate::shard::sim::network::Micros;
+
+// === impl Message ===
+
+impl Message {
+    /// Whether sessions of that cluster may get it.
+    pub(super) fn reaches(&self, cluster: usize) -> bool {
+        self.cluster == cluster || enters(cluster, &self.topic)
+    }
+
+    /// Whether it may wait for a session at a node that took it of another cluster: that one could not give it on.
+    pub(super) fn is_stuck_at(&self, node: usize, session: &Session, weather: &Weather) -> bool {
+        let is_between = |at: &usize| weather.troubled[node][*at] > self.sent_at;
+        self.cluster != session.cluster
+            && weather.cluster[node] == session.cluster
+            && session.left.keys().chain([&session.node]).any(is_between)
+    }
+
+    /// Whether another node of the session's cluster may have taken it of another cluster and have it still, while what came
+    /// later came by others: two nodes could not reach each other.
+    pub(super) fn is_overtaken(&self, session: &Session, weather: &Weather) -> bool {
+        (0..weather.lives.len()).any(|node| node != session.node && self.is_stuck_at(node, session, weather))
+    }
+
+    /// How often the lane that it came by to another cluster may have turned to another node of that: each of the two may give
+    /// it to a member of a group.
+    pub(super) fn turns(&self, cluster: usize, weather: &Weather) -> u32 {
+        let turned = weather.turned[self.node].iter().filter(|at| **at >= self.sent_at);
+        if self.cluster == cluster { 0 } else { turned.count() as u32 }
+    }
+}
+
+// === impl Oracle ===
+
+impl Oracle {
+    /// A node begins anew. If it can't reach another one of its cluster it gives that up unheard, and what it takes over the
+    /// link then is lost for those there.
+    pub fn began_anew(&mut self, node: usize, now: Micros, weather: &Weather) {
+        let (messages, sessions) = (&self.messages, &self.sessions);
+        let is_deaf_to = |message: usize, session: &Session| {
+            let is_apart = |at: &usize| weather.troubled[node][*at] > now + MET;
+            messages[message].cluster != session.cluster
+                && weather.cluster[node] == session.cluster
+                && session.left.keys().chain([&session.node]).any(is_apart)
+        };
+        for owed in &mut self.owed {
+            owed.excused |= is_deaf_to(owed.message, &sessions[owed.session]);
+        }
+        for owed in &mut self.owed_to_groups {
+            let mut members = owed.members.iter().map(|(session, _)| &sessions[*session]);
+            owed.excused |= members.any(|session| is_deaf_to(owed.message, session));
+        }
+    }
+}
+
+/// Until so long after nothing stands between two nodes, something is said to stand there: the time that they take to find
+/// each other.
+const MET: Micros = 4_100_000;
+
+// === impl Session ===
+
+impl Session {
+    /// Whether what enters at a node of the other cluster comes to a subscription: that node was told of it by one of this
+    /// cluster, and all nodes here by which it may come know of it.
+    pub(super) fn is_settled_across(
+        &self,
+        subscription: &Subscription,
+        acked_at: Micros,
+        node: usize,
+        weather: &Weather,
+    ) -> bool {
+        let since = acked_at.max(self.moved_at);
+        let knows = |own: usize| {
+            own == self.node
+                || subscription.waited.contains(&(own, weather.lives[own]))
+                || weather.ready[self.node][own].is_some_and(|ready| ready > since)
+        };
+        let own = || (0..weather.lives.len()).filter(|own| weather.cluster[*own] == self.cluster);
+        let told = |own: usize| weather.told[own][node].is_some_and(|told| told > since);
+        let waited = |own: usize| own == self.node || subscription.waited.contains(&(own, weather.lives[own]));
+        own().all(|own| knows(own) || !weather.alive[own]) && own().any(|own| waited(own) && told(own))
+    }
+}
