@@ -37,6 +37,12 @@ pub struct Marks {
 // === impl Version ===
 
 impl Version {
+    /// Above all versions that links of a node had which this life of it made before this time, in milliseconds since its
+    /// begin; below those of links that it makes later.
+    pub fn at(incarnation: u64, made: u64) -> Self {
+        Self { epoch: incarnation.wrapping_mul(LIFE).wrapping_add(made).max(1), number: 0 }
+    }
+
     /// Whether this life of the node that counts, by its incarnation, made it; an earlier life did not, nor did nobody.
     pub fn is_of(&self, incarnation: u64) -> bool {
         self.epoch >= incarnation.wrapping_mul(LIFE).max(1)

@@ -239,7 +239,7 @@ impl<S: Spool> Link<S> {
     /// repeats of the first.
     fn begin_life(&mut self, now: Now) {
         let made = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let epoch = self.local.incarnation.wrapping_mul(LIFE).wrapping_add(made).max(1);
+        let epoch = Version::at(self.local.incarnation, made).epoch;
         self.messages.set_epoch(epoch);
         self.lossy.set_epoch(epoch);
         self.wanted.set_epoch(epoch);

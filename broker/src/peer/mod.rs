@@ -33,4 +33,4 @@ pub use head::{SessionHead, SubscriptionHead, WillHead};
 pub use moves::{Lane, Moves, Pending};
 pub use outlet::{Claim, Outlet, Refusal, Serve, Session, Verdict};
 pub use stats::Stats;
-pub use trail::{Since, Stay, Tag, Trail};
+pub use trail::{OTHERS, Since, Stay, Tag, Trail};

@@ -28,8 +28,8 @@ pub enum Since {
     Always,
     /// Not known yet: from none.
     Unknown,
-    /// From these versions on. A node counts for each of the others, and for itself, on its own, so there is one for each.
-    /// For one that joined the cluster later it is the first that it hears of.
+    /// From these versions on. A node counts for each of the others, and for itself, on its own, so there is one for each, and
+    /// one for those that were not in the cluster then ([`OTHERS`]).
     Versions(Arc<[(Arc<str>, Version)]>),
 }
 
@@ -50,6 +50,10 @@ pub struct Stay {
 pub struct Trail {
     stays: Vec<Stay>,
 }
+
+/// The name of nodes that have no version of their own. Theirs is above all that was told to those that had left the cluster
+/// before, and below what is told to those that join it later and begin with all that is wanted.
+pub const OTHERS: &str = "";
 
 /// Times of owning that a trail holds. A session that moves that often while a node can't be reached stays where it is
 /// until the node is back or gone.
@@ -111,10 +115,10 @@ impl Stay {
             Since::Versions(versions) => versions,
         };
         let marked = tag.get(&self.node);
-        match versions.iter().find(|(origin, _)| *origin == tag.origin) {
-            Some((_, version)) => marked >= *version,
-            // A node that joined later began with all that the owner wanted then.
-            None => marked > Version::default(),
+        let of = |name: &str| versions.iter().find(|(origin, _)| **origin == *name).map(|(_, version)| *version);
+        match of(&tag.origin) {
+            Some(version) => marked >= version,
+            None => marked > of(OTHERS).unwrap_or_default(),
         }
     }
 }
@@ -209,5 +213,31 @@ impl Trail {
             Ok(Stay { node, life, since })
         })?;
         if stays.len() > TRAIL_MAX + 1 { Err(Garbled) } else { Ok(Self { stays }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_left_before_a_session_came_did_not_route_by_that_and_one_that_joined_later_does() {
+        let (first, second): (Arc<str>, Arc<str>) = ("first".into(), "second".into());
+        let version = |made, number| Version { number, ..Version::at(9, made) };
+        let versions =
+            [(second.clone(), version(0, 4)), ("third".into(), version(10, 7)), (OTHERS.into(), Version::at(9, 50))];
+        let mut trail = Trail::begun(first.clone(), 1);
+        trail.push(Stay { node: second.clone(), life: 9, since: Since::Versions(versions.into()) });
+        for (origin, marked, taker) in [
+            ("third", version(10, 6), &first),
+            ("third", version(10, 7), &second),
+            ("left", version(20, 30), &first),
+            ("joined", version(60, 1), &second),
+            ("unknown", Version::default(), &first),
+        ] {
+            let mut tag = Tag::new(origin.into());
+            tag.put(&second, marked);
+            assert_eq!(trail.duty(&tag).map(|stay| &stay.node), Some(taker), "{origin}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::control::Stake;
 use super::{Control, Shard};
 use crate::link::{Mark, Version};
+use crate::peer;
 
 /// Stakes that this shard asked for: how many shards are still to answer, and what those that have said.
 pub type Asked = HashMap<u64, (usize, Vec<(Arc<str>, Version)>)>;
@@ -21,7 +22,9 @@ impl Shard {
         let number = self.shared.own_versions.fetch_add(1, Ordering::AcqRel) + 1;
         let version = Version { epoch: local.incarnation, number };
         let mark = Mark { cluster: Arc::clone(&local.cluster_id), node: Arc::clone(&local.node), version };
-        self.asked.insert(token, (self.shared.inboxes.len(), vec![(Arc::clone(&local.node), version)]));
+        let others = (Arc::from(peer::OTHERS), Version::at(local.incarnation, self.core.now.0));
+        let versions = vec![(Arc::clone(&local.node), version), others];
+        self.asked.insert(token, (self.shared.inboxes.len(), versions));
         let stake = Stake { shard: self.core.shard, token };
         // This shard too finds it among its messages: whoever moves sessions is not to be called back.
         for inbox in &self.shared.inboxes {
@@ -31,7 +34,7 @@ impl Shard {
     }
 
     /// Makes a version for each node of this shard, and answers with them. Of a node that is not here nothing is said: it
-    /// begins with all that is wanted when it comes.
+    /// begins with all that is wanted when it comes; `OTHERS` says since when.
     pub(super) fn stake_here(&mut self, stake: Stake) {
         self.update_interest();
         let mut versions = Vec::new();
