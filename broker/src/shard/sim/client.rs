@@ -215,6 +215,11 @@ impl Client {
         {
             // It was on its way when its node died.
             around.oracle.resume(session, around.now);
+            if is_away(session, node, around) {
+                // It got another one and did not hear so.
+                around.oracle.sessions[session].forsaken = true;
+                around.oracle.perhaps_elder(session, around.now);
+            }
             if is_short {
                 around.oracle.perhaps_new(session, around.now);
             }
@@ -236,8 +241,7 @@ impl Client {
             let (home, weather) = (around.oracle.sessions[session].node, around.weather);
             let came_at = around.oracle.sessions[session].moved_at;
             let is_unknown = home != node && (!weather.met[node][home] || weather.troubled[node][home] > came_at);
-            // A node that does not answer within two seconds counts as one that can't be reached.
-            let is_away = around.fresh && home != node && around.now < weather.troubled[node][home] + PATIENCE;
+            let is_away = is_away(session, node, around);
             around.oracle.sessions[session].forsaken |= is_away;
             let is_unknown = is_unknown || is_away;
             if !is_short && !is_unknown && !around.oracle.sessions[session].doubtful {
@@ -433,6 +437,13 @@ impl Client {
             end.tear();
         }
     }
+}
+
+/// Whether a session is where it can't be reached from a node, and need not be waited for: a node that does not answer within
+/// two seconds counts so.
+fn is_away(session: usize, node: usize, around: &Around<'_>) -> bool {
+    let home = around.oracle.sessions[session].node;
+    around.fresh && home != node && around.now < around.weather.troubled[node][home] + PATIENCE
 }
 
 /// The payload of a message, by which it is known.

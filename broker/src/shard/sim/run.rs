@@ -208,6 +208,39 @@ fn a_client_whose_session_cannot_be_reached_gets_a_new_one_and_the_older_is_disc
     holds("fresh", &plan, 100);
 }
 
+/// A node dies for ten seconds: how long its clients whose sessions last are without one, in microseconds.
+fn without_session(fresh: bool) -> Vec<u64> {
+    let plan = Plan { sessions_move: true, unruly: false, fresh, ..Plan::usual() };
+    let mut times = Vec::new();
+    for seed in 0..10 {
+        let connecting = Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
+        let connect = |client| What::Client(client, Deed::Connect(Box::new(connecting.clone())));
+        let mut steps: Vec<Step> = (0..plan.clients).map(|client| Step { at: 0, what: connect(client) }).collect();
+        steps.push(Step { at: 3_000_000, what: What::Kill(0, 10_000_000, false) });
+        // In the end all of them last no longer than their connections.
+        let clients = World::new(&plan, Vec::new(), seed).clients;
+        let Outcome { world, failure } = run(&plan, steps, seed);
+        assert_eq!(failure, None, "SEED={seed}");
+        for (at, lost) in world.oracle.sessions.iter().enumerate() {
+            let next = world.oracle.sessions[at..].iter().skip(1).find(|session| session.client == lost.client);
+            let lasts = clients.get(lost.client).is_some_and(|client| client.expiry > 60);
+            times.extend(
+                next.filter(|_| lasts && lost.ended.is_some_and(|at| (3_000_000..3_001_000).contains(&at)))
+                    .map(|next| next.moved_at - 3_000_000),
+            );
+        }
+    }
+    times
+}
+
+#[test]
+fn clients_of_a_node_that_is_away_wait_for_it_or_begin_anew_at_once() {
+    let [wait, fresh] = [false, true].map(without_session);
+    assert!(wait.iter().all(|time| *time >= 10_000_000), "{wait:?}");
+    assert!(fresh.iter().all(|time| *time < 5_000_000), "{fresh:?}");
+    assert!(!wait.is_empty() && wait.len() == fresh.len(), "{wait:?} {fresh:?}");
+}
+
 /// A node is gone without a word while its clients are members of a group: the others have not noticed yet when they choose
 /// members there. How many messages were owed, and what failed.
 fn chosen_at_a_node_that(goes: impl Fn() -> What, sabotage: Option<Sabotage>) -> (usize, Option<String>) {
