@@ -92,6 +92,11 @@ impl Held {
         self.all.len()
     }
 
+    /// The messages.
+    pub fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
+        self.all.into_iter().map(|waiting| waiting.delivery)
+    }
+
     /// All that waits, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.all.iter()

@@ -125,6 +125,9 @@ pub trait Outlet {
     /// client has unsubscribed meanwhile.
     fn forwarded(&mut self, id: &str, from: &Arc<str>, delivery: Delivery);
 
+    /// Gives a message that came by a shared subscription, and waited for a session that is over, to another member.
+    fn bequeath(&mut self, id: &str, delivery: Delivery);
+
     /// Messages for the session need not be given to [`super::Moves::offer`] any more.
     fn unwatch(&mut self, id: &str);
 

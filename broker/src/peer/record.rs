@@ -177,6 +177,8 @@ pub struct Open {
     pub caught_up: bool,
     /// Nodes from which something may still come to it.
     pub behind: Vec<Arc<str>>,
+    /// Nothing can come by it any more.
+    pub drained: bool,
     /// When it was heard of last.
     pub heard: Millis,
     /// When its node is asked about it, if nothing is heard before.
@@ -272,7 +274,15 @@ impl Groups {
 impl Open {
     /// A stream that was just opened.
     pub fn new(stream: Stream, now: Millis) -> Self {
-        Self { stream, caught_up: false, behind: Vec::new(), heard: now, ask_at: now + STREAM_QUIET, refused: None }
+        Self {
+            stream,
+            caught_up: false,
+            behind: Vec::new(),
+            drained: false,
+            heard: now,
+            ask_at: now + STREAM_QUIET,
+            refused: None,
+        }
     }
 
     /// It was heard of.
@@ -369,6 +379,7 @@ impl Record {
             Role::None | Role::Frozen(_) => {}
             Role::Owner => {
                 self.serve_if_known(cx);
+                self.close_drained(cx);
                 self.go_on(cx);
                 self.prune(cx);
             }
@@ -412,9 +423,14 @@ impl Record {
         self.wants = Wants::default();
         self.wanted.clear();
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
-        self.undecided.clear();
-        self.log.clear();
-        self.held = Held::default();
+        let is_drain = matches!(self.role, Role::Drain(_));
+        let log = self.log.drain(..).map(|entry| entry.delivery).filter(|_| is_drain);
+        let undecided = self.undecided.drain(..).map(|(_, _, delivery)| delivery);
+        let held = std::mem::take(&mut self.held).into_deliveries();
+        // What came by a shared subscription is not this session's alone.
+        for delivery in log.chain(held).chain(undecided).filter(|delivery| delivery.group != 0) {
+            cx.out.bequeath(cx.id, delivery);
+        }
         (self.index, self.log_bytes, self.queued) = (0, 0, 0);
         self.staking = None;
         if self.serving.take().is_some() {

@@ -206,16 +206,21 @@ impl Record {
             return;
         }
         if let Some(open) = self.streams.iter_mut().find(|open| is_of(&open.stream, from, stream)) {
-            open.caught_up = true;
+            (open.caught_up, open.drained) = (true, true);
             open.behind.clear();
             open.hear(cx.now);
         }
-        // Older ones are closed first, so that each finds the one to which it gave until it knows of the next.
+    }
+
+    /// Closes streams by which nothing can come any more: older ones first, so that each finds the one to which it gave until
+    /// it knows of the next.
+    pub fn close_drained<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
         let place = |open: &Open| self.trail.last_of(&open.stream.node);
-        let oldest = self.streams.iter().min_by_key(|open| place(open));
-        if oldest.is_some_and(|open| is_of(&open.stream, from, stream)) {
-            self.streams.retain(|open| !is_of(&open.stream, from, stream));
-            cx.say(from, &Control::Closed { stream });
+        while let Some(at) = (0..self.streams.len()).min_by_key(|at| place(&self.streams[*at]))
+            && self.streams[at].drained
+        {
+            let Stream { node, id, .. } = self.streams.remove(at).stream;
+            cx.say(&node, &Control::Closed { stream: id });
         }
     }
 

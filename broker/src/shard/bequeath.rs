@@ -119,6 +119,18 @@ impl Shard {
         }
     }
 
+    /// What waited for a session that is over, and came by a shared subscription, goes to another member: not to the row that
+    /// is left of it, if there is one.
+    pub(super) fn bequeath_left(&mut self, row: Option<u32>, delivery: &Delivery) {
+        if delivery.qos == Qos::AtMostOnce || delivery.message.is_expired(self.core.now) {
+            return;
+        }
+        let slot = row.unwrap_or(u32::MAX);
+        let epoch = self.core.rows.get(slot as usize).map_or(0, |row| row.epoch);
+        let but = Receiver { slot, epoch, shard: self.core.shard, flags: ReceiverFlags::default() };
+        self.give_to_groups(but, &[delivery.group], &Publication::of(&delivery.message));
+    }
+
     /// Gives a message to one member of each of these groups, but not to `but`.
     fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
         let topic = publication.layout.topic(publication.frame);

@@ -128,6 +128,11 @@ impl Outlet for MovesOutlet<'_> {
         }
     }
 
+    fn bequeath(&mut self, id: &str, delivery: Delivery) {
+        let row = self.shard.find(id);
+        self.shard.bequeath_left(row, &delivery);
+    }
+
     fn unwatch(&mut self, id: &str) {
         let slot = self.shard.find(id);
         if let Some(row) = slot.and_then(|slot| self.shard.core.rows.get_mut(slot as usize)) {

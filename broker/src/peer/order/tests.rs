@@ -25,6 +25,7 @@ use crate::session::Limits;
 struct World {
     got: Vec<u8>,
     looked_at: Vec<u8>,
+    bequeathed: Vec<u8>,
     queue: Vec<Delivery>,
     said: Vec<(Arc<str>, Control)>,
 }
@@ -115,6 +116,10 @@ impl Outlet for World {
         self.got.push(number(&delivery));
     }
 
+    fn bequeath(&mut self, _: &str, delivery: Delivery) {
+        self.bequeathed.push(number(&delivery));
+    }
+
     fn unwatch(&mut self, _: &str) {}
 
     fn end(&mut self, _: &str) {}
@@ -154,6 +159,10 @@ impl Owner {
         };
         let mut record = Record::new(None, &common.nodes);
         (record.role, record.epoch) = (Role::Owner, stamp(30));
+        record.trail = Trail::begun("a".into(), 1);
+        for node in ["b", "me"] {
+            record.trail.push(Stay { node: node.into(), life: 1, since: Since::Unknown });
+        }
         let stream = |node: &str, id, queued| {
             let stream = Stream { node: node.into(), life: 1, id: stamp(id), index: 0, queued };
             Open::new(stream, Millis(0))
@@ -299,6 +308,18 @@ fn after_the_time_all_goes_on_and_what_may_be_out_of_order_is_counted() {
 }
 
 #[test]
+fn streams_are_closed_oldest_first_as_soon_as_nothing_can_come_by_them() {
+    let mut owner = Owner::new(0);
+    let epoch = owner.record.epoch;
+    owner.with(|record, cx| record.on_drained(cx, &"b".into(), stamp(20), epoch));
+    assert_eq!((owner.record.streams.len(), owner.world.said.len()), (2, 0), "a is older");
+    owner.with(|record, cx| record.on_dropped(cx, &"a".into(), stamp(10)));
+    assert!(owner.record.streams.is_empty());
+    let [(to, Control::Closed { stream })] = &*owner.world.said else { panic!("{:?}", owner.world.said) };
+    assert_eq!((&**to, *stream), ("b", stamp(20)));
+}
+
+#[test]
 fn after_the_time_a_node_that_was_refused_is_told_to_go_on() {
     let mut owner = Owner::new(0);
     owner.forward("b", 1, &[1], true);
@@ -338,6 +359,21 @@ fn what_waits_goes_on_waiting_when_the_session_was_on_offer_and_is_kept() {
     owner.forward("a", 1, &[2], true);
     owner.forward("b", 1, &[3], true);
     assert_eq!(owner.world.got, [1, 2, 3, 5]);
+}
+
+#[test]
+fn what_a_member_of_a_group_left_behind_goes_to_another_when_the_session_is_lost_with_its_node() {
+    let mut owner = Owner::new(0);
+    owner.record.streams.clear();
+    owner.world.queue = vec![delivery(1), Delivery { group: 7, ..delivery(2) }];
+    owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(60), false));
+    owner.with(|record, cx| record.on_take(cx, &"b".into(), 1, (stamp(60), 1)));
+    owner.common.nodes.remove("a");
+    owner.common.nodes.connected(&"b".into(), 2, 1);
+    owner.with(|record, cx| record.on_death(cx, &"b".into()));
+    owner.with(|record, cx| record.on_closed(cx, &"b".into(), stamp(50)));
+    assert!(matches!(owner.record.role, Role::None));
+    assert_eq!(owner.world.bequeathed, [2]);
 }
 
 #[test]

@@ -351,6 +351,8 @@ impl Outlet for Table {
         self.append(id, delivery, true);
     }
 
+    fn bequeath(&mut self, _: &str, _: Delivery) {}
+
     fn unwatch(&mut self, id: &str) {
         self.rows.get_mut(id).expect("it was watched").watched = false;
     }
