@@ -51,7 +51,7 @@ impl World {
         }
         // What is held for the sake of order after a move comes before anything is counted.
         if !self.until(self.now + REST_MAX, |world| world.lives().all(Life::is_unmoved)).await? {
-            return Err("a session that moved is held for ever".to_owned());
+            return Err(format!("a session that moved is held for ever: [{}]", self.unmoved()));
         }
         self.check()?;
         self.leave().await
@@ -150,6 +150,13 @@ impl World {
             format!("node {at} dropped {by_shard:?}, for others {by_peer:?}\n")
         };
         self.lives().enumerate().map(of).collect()
+    }
+
+    /// What is kept of sessions that moved where something of them is under way, for people.
+    fn unmoved(&self) -> String {
+        let moving = self.lives().filter(|life| !life.is_unmoved());
+        let records = moving.flat_map(|life| &life.shards).filter_map(|shard| shard.moves.as_ref());
+        records.map(|moves| format!("{:?}\n", moves.records())).collect()
     }
 
     fn unrest(&self) -> String {

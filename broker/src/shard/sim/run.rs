@@ -158,12 +158,12 @@ pub(super) fn finds(sabotage: Sabotage, plan: &Plan) {
 
 #[test]
 fn a_cluster_keeps_what_it_promised_on_a_network_that_fails() {
-    holds("usual", &Plan::usual(), 400);
+    holds("usual", &Plan::usual(), 550);
 }
 
 #[test]
 fn nodes_that_die_take_along_what_was_theirs_and_nothing_else() {
-    holds("deaths", &Plan { kills: 2, ..Plan::usual() }, 500);
+    holds("deaths", &Plan { kills: 2, ..Plan::usual() }, 700);
 }
 
 #[test]
@@ -173,18 +173,18 @@ fn five_nodes_are_one_broker_too() {
 
 #[test]
 fn sessions_follow_their_clients_with_all_that_is_theirs() {
-    holds("sessions move", &Plan { sessions_move: true, unruly: false, ..Plan::usual() }, 200);
+    holds("sessions move", &Plan { sessions_move: true, unruly: false, ..Plan::usual() }, 300);
 }
 
 #[test]
 fn sessions_that_move_between_nodes_that_die_are_at_one_of_them_or_none() {
-    holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, unruly: false, ..Plan::usual() }, 100);
+    holds("sessions move, deaths", &Plan { sessions_move: true, kills: 2, unruly: false, ..Plan::usual() }, 200);
 }
 
 #[test]
 fn nodes_that_are_emptied_before_they_stop_take_nothing_along() {
     let plan = Plan { sessions_move: true, evacuations: 2, unruly: false, ..Plan::usual() };
-    holds("evacuations", &plan, 200);
+    holds("evacuations", &plan, 300);
 }
 
 fn members() -> Plan {

@@ -24,7 +24,7 @@ impl Trace {
     pub fn say(&mut self, now: Micros, what: fmt::Arguments<'_>) {
         let mut line = if self.lines.len() < KEPT { String::new() } else { self.lines.pop_front().unwrap_or_default() };
         line.clear();
-        let _ = write!(line, "{:>10.3} {what}", now as f64 / 1000.0);
+        let _ = write!(line, "{:>6}.{:03} {what}", now / 1000, now % 1000);
         if self.aloud {
             println!("{line}");
         }

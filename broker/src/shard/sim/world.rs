@@ -16,7 +16,7 @@ use super::oracle::{Oracle, Weather};
 use super::plan::{Plan, Step};
 use super::trace::Trace;
 use crate::auth::{Identity, Role};
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::codec::connect::Connect;
 use crate::link::sim::random::Random;
 use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, DialRequest, LinkKey, Stream, Tuning};
@@ -221,7 +221,8 @@ impl World {
         let mut all = Vec::new();
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.frozen_until <= self.now) {
             let Some(life) = &node.life else { continue };
-            all.extend((0..life.shards.len()).filter(|shard| life.wants_turn(*shard)).map(|shard| (at, shard)));
+            let now = Millis((self.clock - node.began) / 1000);
+            all.extend((0..life.shards.len()).filter(|shard| life.wants_turn(*shard, now)).map(|shard| (at, shard)));
         }
         (!all.is_empty()).then(|| *self.random.pick(&all))
     }

@@ -115,8 +115,8 @@ impl Oracle {
             before.for_each(|kept| kept.waited.clear());
         }
         let is_safe = |message: &Message, at: usize| {
-            !message.again_at.contains(&node) && message.node != node
-                || message.life != weather.lives[node]
+            let was_there = message.again_at.contains(&node);
+            !was_there && (message.node != node || message.life != weather.lives[node])
                 || message.acked_at.is_some_and(|acked| weather.empty[node][at] > acked)
         };
         for owed in &mut self.owed {
