@@ -101,3 +101,33 @@ async fn members_at_a_node_that_is_killed_are_not_chosen_any_more() {
     publish(&mut publisher, 20).await;
     assert_eq!(until_marker(&mut here).await.len(), 20);
 }
+
+#[tokio::test]
+async fn what_a_member_at_a_node_that_is_killed_had_not_acknowledged_goes_to_a_member_at_another_node() {
+    let mut cluster = Cluster::start(2).await;
+    let job = [("$share/workers/job", 1)];
+    let mut doomed = Client::subscriber(cluster.address(1), 5, "doomed", &job).await;
+    let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
+    for i in 0..10_u8 {
+        publisher.send(Publish::new(5, "job", [i]).qos(1, u16::from(i) + 1).bytes()).await;
+        publisher.expect(packet::puback(u16::from(i) + 1)).await;
+        let message = doomed.message().await;
+        assert_eq!(message.payload, [i]);
+        if i < 4 {
+            doomed.send(packet::puback(message.id)).await;
+        }
+    }
+    // The other node has taken all of it, and has heard what was acknowledged.
+    cluster.sees(0, 1, |peer| peer.outbox.messages == 0).await;
+    cluster.sees(1, 0, |peer| peer.outbox.messages == 0).await;
+    let mut heir = Client::subscriber(cluster.address(0), 5, "heir", &job).await;
+    cluster.kill(1);
+    cluster.restart_empty(1).await;
+    for i in 4..10_u8 {
+        let message = heir.message().await;
+        assert_eq!(message.payload, [i]);
+        heir.send(packet::puback(message.id)).await;
+    }
+    heir.send(packet::PINGREQ).await;
+    heir.expect(packet::PINGRESP).await;
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::codec::{Qos, Version as Mqtt, publish};
 
 use super::Now;
+use super::aside::Aside;
 use super::batch::{HEAD, Head};
 use super::marks::Mark;
 use super::origin::Origin;
@@ -29,10 +30,18 @@ pub struct Chunk {
     origin: Option<Origin>,
     /// The newest marks in it with their shards, so that they outlive its messages.
     marks: Vec<(u8, Mark)>,
+    /// Members of shared subscriptions are to acknowledge something in it.
+    for_members: bool,
 }
 
 /// The packet id that every message of QoS 1 and 2 bears within a batch, where it means nothing.
 const NO_PACKET_ID: u16 = 1;
+
+/// Whether a message is kept until a member of a shared subscription at the other node has acknowledged it. What was sent with QoS 2
+/// must go to nobody else `[MQTT-4.8.2-5]`; what is retained is kept anyhow.
+pub fn awaits_member(aside: &Aside<'_>, qos: Qos, retain: bool) -> bool {
+    !aside.shares.is_empty() && qos == Qos::AtLeastOnce && !retain
+}
 
 // === impl Chunk ===
 
@@ -52,6 +61,7 @@ impl Chunk {
             shard: 0,
             origin: None,
             marks: Vec::new(),
+            for_members: false,
         }
     }
 
@@ -65,6 +75,7 @@ impl Chunk {
             self.records += 1;
             self.origin = Some(origin.clone());
         }
+        self.for_members |= awaits_member(aside, qos, layout.retain());
         record::put_message(&mut self.bytes, path, aside);
         let at = self.bytes.len();
         let layout = if layout.version() == Mqtt::V5 && layout.qos() == qos && layout.alias() == 0 {
@@ -134,6 +145,11 @@ impl Chunk {
             self.bytes[at..at + 4].copy_from_slice(&seconds.to_be_bytes());
         }
         &self.bytes
+    }
+
+    /// Whether members of shared subscriptions are to acknowledge something in it.
+    pub fn is_for_members(&self) -> bool {
+        self.for_members
     }
 
     /// What remains when its messages are dropped: its marks, at the same place. Nothing if there are none.

@@ -5,6 +5,7 @@ use crate::codec::Qos;
 use super::Now;
 use super::batch::BATCH_MAX;
 use super::chunk::{Chunk, message_len};
+use super::held::Held;
 use super::marks::{Mark, Marks};
 use super::outlet::Forward;
 use super::record;
@@ -39,6 +40,8 @@ pub struct LaneOut<S> {
     chunk_max: usize,
     /// Buffers of chunks that are gone.
     spare: Vec<Vec<u8>>,
+    /// What the other side has taken and members of shared subscriptions there have not acknowledged.
+    held: Held,
 }
 
 /// A chunk to be sent.
@@ -76,6 +79,7 @@ impl<S: Spool> LaneOut<S> {
             in_use: false,
             chunk_max: BATCH_MAX,
             spare: Vec::new(),
+            held: Held::default(),
         }
     }
 
@@ -172,6 +176,16 @@ impl<S: Spool> LaneOut<S> {
         }
         self.seal(now);
         self.spool.drop_messages(self.droppable_after())
+    }
+
+    /// Members of shared subscriptions have acknowledged all up to this place.
+    pub fn settle(&mut self, place: u64) {
+        self.held.release(place);
+    }
+
+    /// The other side is gone with all that it took: gives the payloads that were not settled, and forgets them.
+    pub fn take_held(&mut self, now: Now, mut each: impl FnMut(&[u8])) {
+        std::mem::take(&mut self.held).chunks.iter_mut().for_each(|chunk| each(chunk.stamp(0, now)));
     }
 
     /// Nothing is sent any more: gives the payloads of all chunks that were not acknowledged, and forgets them.
@@ -292,10 +306,12 @@ impl<S: Spool> LaneOut<S> {
         let place = place.min(self.sealed);
         self.acknowledged = self.acknowledged.max(place);
         self.sent = self.sent.max(place);
-        let spare = &mut self.spare;
+        let (spare, held) = (&mut self.spare, &mut self.held);
         self.spool.release(place, |chunk| {
             released(chunk.messages());
-            if spare.len() < SPARE_MAX && chunk.len() <= SPARE_BYTES_MAX {
+            if chunk.is_for_members() {
+                held.take(chunk);
+            } else if spare.len() < SPARE_MAX && chunk.len() <= SPARE_BYTES_MAX {
                 spare.push(chunk.into_buffer());
             }
         });

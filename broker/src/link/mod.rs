@@ -57,7 +57,7 @@
 //! # The map
 //!
 //! *Machinery*, which speaks of this side and the other and does not know what it joins: `batch record aside chunk spool
-//! lane_out lane_in lossy` (lanes), `interest_out listener interest_in shares`, `marks syncing origin`, `source` (what is kept of the other
+//! lane_out held lane_in lossy` (lanes), `interest_out listener interest_in shares`, `marks syncing origin`, `source` (what is kept of the other
 //! side's nodes), `heartbeat connection greeting way`. *Policy*, which knows clusters and peers, filters and hops: `settings
 //! policy serve handshake`. `state send receive left status` are [`Link`] itself, which puts the two together.
 
@@ -70,6 +70,7 @@ mod counters;
 mod greeting;
 mod handshake;
 mod heartbeat;
+mod held;
 mod interest_in;
 mod interest_out;
 mod lane_in;

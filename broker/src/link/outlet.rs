@@ -10,6 +10,7 @@ use crate::router::{Path, SharedSubscription};
 use crate::topic::Filter;
 
 use super::aside::Aside;
+use super::chunk::awaits_member;
 use super::marks::{Mark, Marks};
 use super::refusal::Refusal;
 
@@ -86,11 +87,22 @@ pub struct Delivery<'a> {
     pub node: &'a Arc<str>,
     /// The shard of that node that routed it.
     pub shard: u8,
+    /// Its place in that node's lane; 0: of one that may lose.
+    pub place: u64,
     /// By which versions that node's shards routed when they came to this place of the lane; of messages of QoS 0 they
     /// say nothing.
     pub marks: &'a Marks,
     /// What the peer told besides; from another cluster the origin alone, of messages that are not of QoS 0.
     pub aside: Aside<'a>,
+}
+
+// === impl Delivery ===
+
+impl Delivery<'_> {
+    /// Whether the node that sent it keeps it until members of shared subscriptions here have acknowledged it.
+    pub fn is_for_members(&self) -> bool {
+        awaits_member(&self.aside, self.layout.qos(), self.layout.retain())
+    }
 }
 
 /// What became of a message that was given to [`super::Link::forward`].

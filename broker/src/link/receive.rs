@@ -131,7 +131,8 @@ impl<S: Spool> Link<S> {
             let fault = match record {
                 Ok(Record::Message { path, aside, frame, layout }) if lane != LANE_INTEREST => {
                     let came_from = origin.as_ref().filter(|_| counts || std::mem::take(&mut told));
-                    self.take_message(out, source, shard, came_from, path, aside, frame, layout);
+                    let place = if lane == LANE_MESSAGES { head.sequence } else { 0 };
+                    self.take_message(out, source, shard, place, came_from, path, aside, frame, layout);
                     if let Some(origin) = origin.as_mut().filter(|_| counts) {
                         origin.place.message += 1;
                     }
@@ -205,6 +206,7 @@ impl<S: Spool> Link<S> {
         out: &mut impl Outlet,
         source: usize,
         shard: u8,
+        place: u64,
         origin: Option<&Origin>,
         path: Path<'_>,
         aside: AsideBytes<'_>,
@@ -250,7 +252,7 @@ impl<S: Spool> Link<S> {
         let Some(path) = Path::parse(whole) else { return };
         let aside = Aside { origin, ..aside.decode(&mut self.scratch_shares) };
         let Source { node, marks, .. } = &self.sources[source];
-        if out.deliver(&Delivery { frame, layout, qos, path, from_peer, node, shard, marks, aside }) {
+        if out.deliver(&Delivery { frame, layout, qos, path, from_peer, node, shard, place, marks, aside }) {
             self.counters.received += 1;
         } else {
             self.counters.repeated += 1;

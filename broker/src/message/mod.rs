@@ -1,7 +1,9 @@
 //! A publication that outlives the read it came with: kept once, shared by all that wait for it.
 
+mod debt;
 mod delivery;
 
+pub use debt::{Debt, Ledger};
 pub use delivery::Delivery;
 
 use crate::clock::Millis;
@@ -13,6 +15,7 @@ pub struct Message {
     frame: Box<[u8]>,
     layout: Layout,
     expires_at: Option<Millis>,
+    debt: Option<Debt>,
 }
 
 // === impl Message ===
@@ -20,7 +23,17 @@ pub struct Message {
 impl Message {
     /// Keeps a copy of `frame`, which `layout` describes.
     pub fn new(frame: &[u8], layout: Layout, expires_at: Option<Millis>) -> Self {
-        Self { frame: frame.into(), layout, expires_at }
+        Self { frame: frame.into(), layout, expires_at, debt: None }
+    }
+
+    /// The same, held for another node.
+    pub fn with_debt(self, debt: Option<Debt>) -> Self {
+        Self { debt, ..self }
+    }
+
+    /// What another node keeps for the sake of it.
+    pub fn debt(&self) -> Option<&Debt> {
+        self.debt.as_ref()
     }
 
     /// The whole packet.

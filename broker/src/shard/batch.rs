@@ -12,6 +12,7 @@ use crate::clock::{Millis, Stamp};
 use crate::codec::Qos;
 use crate::codec::publish::Layout;
 use crate::link::{Mark, Origin};
+use crate::message::Debt;
 use crate::router::{Path, Receiver};
 
 /// What one turn of a shard has for another one.
@@ -28,6 +29,8 @@ pub struct Batch {
     lanes: Vec<(u32, Lane)>,
     /// Where messages of other clusters came from: index of the message, origin.
     origins: Vec<(u32, Origin)>,
+    /// Messages that other nodes keep for members here: index of the message, what is owed.
+    debts: Vec<(u32, Debt)>,
     notes: Vec<NoteAt>,
 }
 
@@ -82,6 +85,8 @@ pub struct Item<'a> {
     pub lane: Option<(&'a Arc<str>, u8)>,
     /// Where it came from, if from another cluster.
     pub origin: Option<&'a Origin>,
+    /// What is owed to the node that sent it.
+    pub debt: Option<&'a Debt>,
 }
 
 /// What stands next in a batch.
@@ -106,6 +111,9 @@ impl Batch {
         }
         if let Some(origin) = publication.passage.origin {
             self.origins.push((self.messages.len() as u32, origin.clone()));
+        }
+        if let Some(debt) = publication.passage.debt {
+            self.debts.push((self.messages.len() as u32, debt.clone()));
         }
         self.bytes.extend_from_slice(publication.frame);
         let frame_end = self.bytes.len() as u32;
@@ -161,6 +169,7 @@ impl Batch {
         self.stamps.clear();
         self.lanes.clear();
         self.origins.clear();
+        self.debts.clear();
         self.notes.clear();
     }
 
@@ -172,6 +181,7 @@ impl Batch {
         let mut lanes = self.lanes.iter().peekable();
         let mut lane = None;
         let mut origins = self.origins.iter().peekable();
+        let mut debts = self.debts.iter().peekable();
         std::iter::from_fn(move || {
             if let Some(at) = self.notes.get(note)
                 && at.before as usize <= message
@@ -192,6 +202,7 @@ impl Batch {
                 lane = from.as_ref().map(|(node, shard)| (node, *shard));
             }
             let origin = origins.next_if(|(index, _)| *index as usize == message).map(|(_, origin)| origin);
+            let debt = debts.next_if(|(index, _)| *index as usize == message).map(|(_, debt)| debt);
             message += 1;
             Some(Step::Message(Item {
                 frame: &self.bytes[frame_at..entry.frame_end as usize],
@@ -204,6 +215,7 @@ impl Batch {
                 stamp,
                 lane,
                 origin,
+                debt,
             }))
         })
     }

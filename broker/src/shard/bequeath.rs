@@ -8,7 +8,6 @@ use tombolo_broker_api::SharedSubscriptions;
 use super::publication::Publication;
 use super::row::{Role, Row};
 use super::{Shard, route};
-use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::link::Link;
 use crate::message::{Delivery, Message};
@@ -95,19 +94,15 @@ impl Shard {
         if let Some(left) = message.expiry_left(self.core.now) {
             layout.set_expiry(&mut frame, left);
         }
-        let publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
+        let mut publication = Publication::new(&frame, layout, Path::EMPTY, message.expires_at());
+        publication.passage.debt = message.debt();
         route::pass_on(&mut self.core, member, &publication);
     }
 
     /// The row of a node that has left the list is gone: what it was not known to have taken, of what a member there was
     /// chosen for, goes to another member. It may have taken some of it, which then comes twice.
     pub(super) fn bequeath_lane(&mut self, link: &mut Link, node: Receiver) {
-        let now = self.core.now;
-        link.take_left(now.duration(), |left| {
-            let expires_at = left.layout.expiry(left.frame).map(|seconds| now + Millis(u64::from(seconds) * 1000));
-            let publication = Publication::new(left.frame, left.layout, left.path, expires_at);
-            self.give_to_groups(node, left.aside.shares, &publication);
-        });
+        link.take_left(self.core.now.duration(), |left| self.give_forward(node, left));
     }
 
     /// Gives to others what was routed to members that were gone when it came there.
@@ -132,7 +127,7 @@ impl Shard {
     }
 
     /// Gives a message to one member of each of these groups, but not to `but`.
-    fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
+    pub(super) fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
         let topic = publication.layout.topic(publication.frame);
         let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return };
         let local_first = self.core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;

@@ -88,7 +88,7 @@ impl Core {
             Kind::Client | Kind::Link => &[],
         };
         if publication.qos > Qos::AtMostOnce && !shares.is_empty() {
-            let (message, qos, shares) = (publication.kept(), publication.qos, shares.into());
+            let (message, qos, shares) = (publication.kept_for_members(), publication.qos, shares.into());
             self.orphans.push(Orphan { receiver, message, qos, shares });
         }
     }
@@ -386,7 +386,8 @@ fn send(
 
 fn delivery(publication: &mut Publication<'_>, ids: &[u32], qos: Qos, retain: bool, group: u32) -> Delivery {
     let subscription_ids = (!ids.is_empty()).then(|| ids.into());
-    Delivery { message: publication.kept(), subscription_ids, qos, retain, group }
+    let message = if group == 0 { publication.kept() } else { publication.kept_for_members() };
+    Delivery { message, subscription_ids, qos, retain, group }
 }
 
 /// Puts a row on the dirty list, once.

@@ -150,7 +150,7 @@ impl Core {
             // of a shared subscription, if there is none here any more.
             if let Some(peer) = row.peer_mut().filter(|_| shares_only) {
                 peer.going_back.push(GoingBack {
-                    message: publication.kept(),
+                    message: publication.kept_for_members(),
                     qos: publication.qos,
                     shares: shares.into(),
                 });

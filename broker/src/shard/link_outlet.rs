@@ -91,8 +91,18 @@ impl Outlet for LinkOutlet<'_> {
             let sender = self.shard.link_receiver(self.slot);
             Receiver { flags: sender.flags.with_as_member(true), ..sender }
         });
-        publication.passage =
-            Passage { from_peer: message.from_peer, lane, stamp, shares, shares_only, back, origin, repeat };
+        let debt = self.shard.owe(self.slot, message);
+        publication.passage = Passage {
+            from_peer: message.from_peer,
+            lane,
+            stamp,
+            shares,
+            shares_only,
+            back,
+            origin,
+            repeat,
+            debt: debt.as_ref(),
+        };
         if let Some(stamp) = stamp {
             // What happens here from now on happens later.
             self.shard.shared.stamps.merge(stamp, clock::unix_micros());

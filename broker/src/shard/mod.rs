@@ -8,6 +8,7 @@ mod batch;
 mod bequeath;
 mod close;
 mod control;
+mod debt;
 mod deliver;
 mod evacuate;
 mod forwarded;

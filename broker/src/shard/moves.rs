@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::debt;
 use super::evacuate;
 use super::link::LinkRow;
 use super::moves_outlet::MovesOutlet;
@@ -131,8 +132,10 @@ impl Shard {
             return;
         };
         let shards = self.shared.inboxes.len();
-        if payload.starts_with(&[evacuate::PREFIX]) {
-            return self.hear_leaving(&node, &payload);
+        match payload.first() {
+            Some(&evacuate::PREFIX) => return self.hear_leaving(&node, &payload),
+            Some(&debt::PREFIX) => return self.hear_debts(slot, &payload),
+            Some(_) | None => {}
         }
         let home = match peer::address(&payload) {
             Ok(Address::Client(id)) => shard_of(id.as_bytes(), shards),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tombolo_broker_api as api;
 
 use super::control::Peer;
+use super::debt::Debts;
 use super::link::{Dial, LinkRow, Target};
 use super::link_config::wanted;
 use super::news::News;
@@ -71,6 +72,8 @@ pub struct PeerRow {
     pub level_at: Millis,
     /// What goes back to it as soon as its link has done what it does.
     pub going_back: Vec<GoingBack>,
+    /// What members of shared subscriptions have not acknowledged, here and there.
+    pub debts: Debts,
 }
 
 /// A message that another node sent for a member of a shared subscription that is no longer here: a member there gets it.
@@ -160,6 +163,7 @@ impl Shard {
             leveller: Some(Box::default()),
             level_at: now,
             going_back: Vec::new(),
+            debts: Debts::default(),
         };
         let slot = self.insert_link(LinkRow {
             key,
@@ -264,6 +268,7 @@ impl Shard {
         let news = peer.note(link, interest, &shared.settled, now);
         let said = !peer.said.is_empty();
         let life = peer.note_life(link);
+        let is_reborn = matches!(&life, Some(News::Connected { life, .. }) if peer.debts.connected(*life));
         let lost = (before && !peer.connected).then(|| Arc::clone(&peer.node));
         if news {
             self.tell_settled();
@@ -278,9 +283,13 @@ impl Shard {
             self.tell_all(|| Control::PeerLost(Arc::clone(&node)));
         }
         self.note_receipts(slot);
+        if is_reborn {
+            self.bequeath_held(slot);
+        }
         if said {
             self.take_said(slot);
         }
+        self.say_debts(slot);
     }
 
     /// What time brings to a peer: one that was silent for long is suspended.
@@ -292,7 +301,7 @@ impl Shard {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         let suspended = !peer.connected && now.since(peer.lost) >= after;
         if suspended == peer.suspended {
-            return;
+            return self.say_debts(slot);
         }
         peer.suspended = suspended;
         peer.meet(&shared.settled);
@@ -325,6 +334,8 @@ impl Shard {
         if peer.suspended && status.state != api::PeerState::Connected {
             status.state = api::PeerState::Suspended;
         }
+        // A node that goes waits until what its members acknowledged was said.
+        status.outbox.messages += u64::from(peer.owes_word());
         status.sessions_claimed = self.shared.directory().count(&peer.node) as u64;
         Some(status)
     }

@@ -7,7 +7,7 @@ use crate::clock::{Millis, Stamp};
 use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Qos, Version, frame};
 use crate::link::Origin;
-use crate::message::Message;
+use crate::message::{Debt, Message};
 use crate::router::{Path, Receiver};
 
 /// A PUBLISH on its way to its receivers; topic aliases are resolved already.
@@ -27,12 +27,14 @@ pub struct Publication<'a> {
     /// Where it entered the cluster, and what peers are told beyond the packet.
     pub passage: Passage<'a>,
     kept: Option<Arc<Message>>,
+    /// The same for members of shared subscriptions, if another node keeps it for them.
+    kept_for_members: Option<Arc<Message>>,
     /// Which of the scratch encodings hold this publication.
     encoded: [bool; FORMS],
 }
 
 /// How a publication passes through the nodes of the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Passage<'a> {
     /// It came from another node, which told all others.
     pub from_peer: bool,
@@ -51,6 +53,8 @@ pub struct Passage<'a> {
     pub origin: Option<&'a Origin>,
     /// Clients of this node have had it: it came by another node before.
     pub repeat: bool,
+    /// The node that sent it keeps it until the members that get it here have acknowledged it.
+    pub debt: Option<&'a Debt>,
 }
 
 /// What one receiver makes of a publication.
@@ -103,6 +107,7 @@ impl<'a> Publication<'a> {
             shard: 0,
             passage: Passage::default(),
             kept: None,
+            kept_for_members: None,
             encoded: [false; FORMS],
         }
     }
@@ -111,6 +116,7 @@ impl<'a> Publication<'a> {
     pub fn of(message: &'a Arc<Message>) -> Self {
         let mut publication = Self::new(message.frame(), message.layout(), Path::EMPTY, message.expires_at());
         publication.kept = Some(Arc::clone(message));
+        publication.passage.debt = message.debt();
         publication
     }
 
@@ -118,6 +124,15 @@ impl<'a> Publication<'a> {
     pub fn kept(&mut self) -> Arc<Message> {
         let (frame, layout, expires_at) = (self.frame, self.layout, self.expires_at);
         Arc::clone(self.kept.get_or_insert_with(|| Arc::new(Message::new(frame, layout, expires_at))))
+    }
+
+    /// The message, kept for members of shared subscriptions. What others have kept is another one if a node waits for this:
+    /// how long they need is nothing to it.
+    pub fn kept_for_members(&mut self) -> Arc<Message> {
+        let Some(debt) = self.passage.debt else { return self.kept() };
+        let (frame, layout, expires_at) = (self.frame, self.layout, self.expires_at);
+        let make = || Arc::new(Message::new(frame, layout, expires_at).with_debt(Some(debt.clone())));
+        Arc::clone(self.kept_for_members.get_or_insert_with(make))
     }
 
     /// The packet in another form, made at most once.

@@ -186,5 +186,6 @@ fn send_alone(core: &mut Core, receiver: Receiver, words: &[u32], publication: &
     let mut alone = Publication::new(publication.frame, publication.layout, publication.path, publication.expires_at);
     alone.qos = publication.qos;
     alone.shard = core.shard;
+    alone.passage.debt = publication.passage.debt;
     hand_over(core, receiver, words, &mut alone, &mut 0);
 }

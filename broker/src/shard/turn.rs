@@ -149,6 +149,7 @@ impl Shard {
                 publication.passage.stamp = item.stamp;
                 publication.passage.lane = item.lane;
                 publication.passage.origin = item.origin;
+                publication.passage.debt = item.debt;
                 let mut ids = item.ids;
                 for (at, receiver) in item.receivers.iter().enumerate() {
                     let mine = ids.iter().take_while(|(index, _)| *index as usize == at).count();

@@ -117,7 +117,7 @@ impl Outlet for Side {
     }
 
     fn deliver(&mut self, message: &Delivery<'_>) -> bool {
-        let Delivery { frame, layout, qos, path, from_peer, node, shard, marks: _, aside } = *message;
+        let Delivery { frame, layout, qos, path, from_peer, node, shard, place: _, marks: _, aside } = *message;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.delivered.push(Message {
             topic: text(layout.topic(frame)),

@@ -227,7 +227,7 @@ impl Client {
         if present
             && let Some(session) = self.session
             && around.oracle.sessions[session].ended.is_some()
-            && around.oracle.may_be_forsaken(session)
+            && (around.oracle.may_be_forsaken(session) || around.oracle.may_be_elder(session, node, around.weather))
         {
             around.oracle.resume(session, around.now);
             around.oracle.perhaps_elder(session, around.now);

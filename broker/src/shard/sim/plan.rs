@@ -74,6 +74,8 @@ pub enum Sabotage {
     SettleAtOnce,
     /// A node keeps a retained message to itself.
     HideRetained,
+    /// What members of shared subscriptions at other nodes have not acknowledged is let go at once.
+    LetGo,
     /// A subscription outlives its session.
     LeakSubscription,
     /// What waits for a node that left the list is lost with it.

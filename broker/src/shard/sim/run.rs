@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use super::plan::{Connecting, Deed, Message, Plan, Sabotage, Step, What};
+use super::plan::{Connecting, Deed, Message, Mood, Plan, Sabotage, Step, What};
 use super::world::World;
 use crate::clock;
 use crate::codec::Qos;
@@ -315,6 +315,31 @@ fn what_is_left_of_a_member_that_unsubscribed_elsewhere_passes_on_what_it_is_cho
 }
 
 #[test]
+fn what_a_member_at_a_node_that_died_had_not_acknowledged_goes_to_another_member() {
+    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
+    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+    let step = |at, what| Step { at, what };
+    let plan = Plan { sessions_move: false, unruly: false, ..Plan::usual() };
+    let mut owed = 0;
+    for seed in 0..20 {
+        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: 5 };
+        let mut steps = Vec::new();
+        for client in 0..plan.clients {
+            steps.push(step(0, What::Client(client, Deed::Connect(Box::new(connect())))));
+            steps.push(step(500_000, What::Client(client, Deed::Subscribe("$share/one/s/#", options, false))));
+            // Some is sent to it and some waits in its queue when its node dies.
+            steps.push(step(1_000_000, What::Client(client, Deed::Mood(Mood::Late(5_000_000)))));
+            steps.push(step(1_100_000, What::Client(client, Deed::Publish(14, message))));
+        }
+        steps.push(step(3_000_000, What::Kill(0, 2_000_000, seed % 2 == 0)));
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        owed += outcome.world.oracle.fulfilled;
+    }
+    assert!(owed > 0, "nothing was owed");
+}
+
+#[test]
 fn small_buffers_hold_everybody_up_and_lose_nothing() {
     holds("small buffers", &Plan { capacity: 300, ..Plan::usual() }, 60);
 }
@@ -343,6 +368,7 @@ fn broken_rules_are_found() {
     finds(Sabotage::ForgetReceived, &usual);
     finds(Sabotage::SettleAtOnce, &usual);
     finds(Sabotage::LeakSubscription, &usual);
+    finds(Sabotage::LetGo, &Plan { kills: 2, ..usual.clone() });
     finds(Sabotage::HideRetained, &Plan { kills: 2, ..usual });
     let lost = |sabotage| chosen_at_a_node_that(|| What::Leave(0, Some((3_000_000, true)), 500_000), sabotage).1;
     assert!(lost(Some(Sabotage::LoseLeft)).is_some() && lost(None).is_none());

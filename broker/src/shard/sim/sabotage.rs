@@ -45,7 +45,8 @@ impl World {
             | Sabotage::SwapQueue
             | Sabotage::ForgetReceived
             | Sabotage::JoinEarly
-            | Sabotage::HideRetained => life.shards.iter_mut().for_each(|shard| spoil(shard, sabotage)),
+            | Sabotage::HideRetained
+            | Sabotage::LetGo => life.shards.iter_mut().for_each(|shard| spoil(shard, sabotage)),
         }
     }
 }
@@ -67,11 +68,12 @@ impl Life {
 }
 
 fn spoil(shard: &mut Shard, sabotage: Sabotage) {
-    if sabotage == Sabotage::HideRetained {
-        for slot in shard.links.clone() {
-            if let Some(peer) = shard.link_row_mut(slot).and_then(super::super::link::LinkRow::peer_mut) {
-                peer.leveller = None;
-            }
+    for slot in shard.links.clone() {
+        let Some(row) = shard.link_row_mut(slot) else { continue };
+        match sabotage {
+            Sabotage::HideRetained => row.peer_mut().into_iter().for_each(|peer| peer.leveller = None),
+            Sabotage::LetGo => row.link.iter_mut().for_each(|link| link.settle(u64::MAX)),
+            _ => {}
         }
     }
     shard.has_heard |= sabotage == Sabotage::JoinEarly;
@@ -95,7 +97,8 @@ fn spoil(shard: &mut Shard, sabotage: Sabotage) {
             | Sabotage::LeakSubscription
             | Sabotage::LoseLeft
             | Sabotage::ForgetSeen
-            | Sabotage::JoinEarly => {}
+            | Sabotage::JoinEarly
+            | Sabotage::LetGo => {}
         }
     }
 }

@@ -74,11 +74,7 @@ impl Oracle {
                         || subscription.options.iter().any(is_two)
                         || subscription.unasked_at.is_some_and(|at| at + SLACK > message.sent_at))
             });
-            // What a node had, it took along when it died.
-            let haunted =
-                of_group().any(|session| session.died && session.ended.is_some_and(|at| message.sent_at <= at));
-            if message.acked_at.is_none() || owed.excused || took_along || haunted || !owed.members.iter().any(is_there)
-            {
+            if message.acked_at.is_none() || owed.excused || took_along || !owed.members.iter().any(is_there) {
                 continue;
             }
             if !of_group().any(|session| session.received.contains_key(&owed.message)) {

@@ -204,6 +204,8 @@ struct OwedToGroup {
     /// Sessions that were members all along, and the subscription of each.
     members: Vec<(usize, u32)>,
     excused: bool,
+    /// A node died that may have had it, and the node where it was published gives it to another member.
+    comes_back: bool,
 }
 
 // === impl Oracle ===
@@ -401,6 +403,7 @@ impl Oracle {
             filter: filter.to_owned(),
             members,
             excused: false,
+            comes_back: false,
         });
         self.owed_to_groups.extend(owed);
     }
@@ -428,8 +431,10 @@ impl Oracle {
             }
         }
         let message = &mut self.messages[number];
-        // The broker knows a QoS 2 message by its id, and its session goes on.
-        message.sends += u32::from(message.qos == Qos::AtLeastOnce);
+        // The broker knows a QoS 2 message by its id, as long as the session goes on; its client may not know that another one
+        // has taken its place.
+        let died = self.sessions.iter().any(|session| session.client == message.client && session.died);
+        message.sends += u32::from(died || message.qos == Qos::AtLeastOnce);
     }
 
     /// The release of a message is sent again, perhaps at another node.

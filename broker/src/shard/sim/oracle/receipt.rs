@@ -96,9 +96,6 @@ impl Oracle {
         if copies > message.sends {
             return Err(format!("it was sent {} times, and is new for the {copies}th time", message.sends));
         }
-        if !first && is_new && !is_replay && (message.qos.min(receipt.qos) == Qos::ExactlyOnce) && copies > 1 {
-            return Err("a QoS 2 message came twice".into());
-        }
         let follows = state.is_out_of_hold(message, weather) || message.is_overtaken(state, weather);
         // What was sent again may come behind what was sent once; at another node it entered there, perhaps. What was published
         // before the client subscribed to it comes if its node gets it late.

@@ -1,6 +1,7 @@
 //! Where sessions are, and what goes with a node.
 
 use super::{Message, Oracle, Session, Subscription, Weather};
+use crate::codec::Qos;
 use crate::shard::sim::network::Micros;
 
 // === impl Oracle ===
@@ -131,17 +132,41 @@ impl Oracle {
             let message = &self.messages[owed.message];
             // Whoever of the group was chosen may have been there.
             owed.excused |= (0..weather.lives.len()).any(|at| at != node && !is_safe(message, at));
-            let of_group = self
-                .sessions
-                .iter()
-                .filter(|session| session.cluster == owed.cluster && session.subscriptions.contains_key(&owed.filter));
-            owed.excused |= of_group
-                .into_iter()
-                .any(|session| session.node == node || follows(session) || message.is_stuck_at(node, session, weather));
+            // The node where it was published would have given it to another member.
+            owed.excused |= owed.comes_back && message.node == node;
+            let is_of_group = |session: &&Session| {
+                session.cluster == owed.cluster && session.subscriptions.contains_key(&owed.filter)
+            };
+            let group = || self.sessions.iter().filter(is_of_group);
+            owed.excused |= group().any(|session| follows(session) || message.is_stuck_at(node, session, weather));
+            if group().any(|session| session.node == node) {
+                let is_kept = message.qos == Qos::AtLeastOnce
+                    && !message.retain
+                    && !message.will
+                    && message.again_at.is_empty()
+                    && message.node != node
+                    && weather.cluster[message.node] == owed.cluster
+                    && message.life == weather.lives[message.node]
+                    && weather.alive[message.node];
+                // What comes for one who leaves goes on to others, and is not kept for that.
+                let stayed = |session: &Session| {
+                    session.ended == Some(now)
+                        && session.died
+                        && session.left.is_empty()
+                        && session.subscriptions.get(&owed.filter).is_some_and(|kept| {
+                            kept.unasked_at.is_none()
+                                && kept.options.iter().all(|options| options.qos > Qos::AtMostOnce)
+                        })
+                };
+                owed.comes_back |= is_kept && group().filter(|session| session.node == node).all(stayed);
+                owed.excused |= !owed.comes_back;
+            }
         }
         let under_way = |message: &&mut Message| message.node != node && message.sent_at < now;
         for message in self.messages.iter_mut().filter(under_way) {
-            message.comes_back += u32::from(weather.empty[message.node][node] <= message.sent_at);
+            // Of what it had taken nobody else may have heard yet that it was acknowledged.
+            let unheard = message.qos == Qos::AtLeastOnce && message.topic.starts_with("s/");
+            message.comes_back += u32::from(unheard || weather.empty[message.node][node] <= message.sent_at);
         }
         let is_other = |other: &usize| *other != node && weather.cluster[*other] == weather.cluster[node];
         let others = || (0..weather.lives.len()).filter(is_other);
