@@ -247,6 +247,12 @@ pub struct PeerStatus {
     pub sessions_claimed: u64,
     /// Messages that wait for it.
     pub outbox: SpoolStatus,
+    /// Bytes that it has and that members of shared subscriptions there have not acknowledged, kept for the case that it dies.
+    #[serde(default)]
+    pub held_bytes: u64,
+    /// Messages of these that were let go, since they were too many: if it dies they are lost with it.
+    #[serde(default)]
+    pub messages_let_go: u64,
     /// Messages handed to it and acknowledged by it (QoS 0: written).
     pub messages_sent: u64,
     /// Messages taken from it.

@@ -10,8 +10,10 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 /// What is held, in the order of the lane.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
-    pub(super) chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// Messages of chunks that were let go at the bound.
+    let_go: u64,
 }
 
 // === impl Held ===
@@ -25,7 +27,24 @@ impl Held {
             && let Some(oldest) = self.chunks.pop_front()
         {
             self.bytes -= oldest.len();
+            self.let_go += u64::from(oldest.messages());
         }
+    }
+
+    /// Bytes that are held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// Messages that were let go at the bound, though nobody had acknowledged them.
+    pub fn let_go(&self) -> u64 {
+        self.let_go
+    }
+
+    /// Gives up all that is held.
+    pub fn take_all(&mut self) -> VecDeque<Chunk> {
+        self.bytes = 0;
+        std::mem::take(&mut self.chunks)
     }
 
     /// Lets go all chunks up to and with this place.
@@ -38,11 +57,18 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Now;
+    use super::super::aside::Aside;
+    use super::super::outlet::Forward;
     use super::*;
 
     fn chunk(place: u64, bytes: usize) -> Chunk {
         let mut chunk = Chunk::new(0, Vec::new());
-        chunk.push_record(std::time::Duration::ZERO, |out| out.resize(out.len() + bytes, 0));
+        let message = crate::message::tests::message("t", &vec![0; bytes]);
+        let (frame, layout) = (message.frame(), message.layout());
+        let (path, aside) = (crate::router::Path::EMPTY, Aside::default());
+        let forward = Forward { frame, layout, qos: layout.qos(), path, shard: 0, aside };
+        chunk.push_message(&forward, layout.qos(), Now::ZERO);
         chunk.seal(place);
         chunk
     }
@@ -53,15 +79,17 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_let_go_and_the_oldest_when_it_is_too_much() {
+        // With what stands around it, four of these have room and five do not.
+        let fifth = HELD_BYTES_MAX / 5;
         let mut held = Held::default();
-        (1..=5).for_each(|place| held.take(chunk(place, 10)));
-        held.release(3);
-        assert_eq!(places(&held), [4, 5]);
-        held.take(chunk(6, HELD_BYTES_MAX - 500));
-        assert_eq!(places(&held), [4, 5, 6]);
-        held.take(chunk(7, 420));
-        assert_eq!(places(&held), [5, 6, 7]);
-        held.release(7);
-        assert_eq!((held.chunks.len(), held.bytes), (0, 0));
+        (1..=4).for_each(|place| held.take(chunk(place, fifth)));
+        held.release(1);
+        assert_eq!(places(&held), [2, 3, 4]);
+        held.take(chunk(5, fifth));
+        assert_eq!((places(&held), held.let_go()), (vec![2, 3, 4, 5], 0));
+        held.take(chunk(6, fifth));
+        assert_eq!((places(&held), held.let_go()), (vec![3, 4, 5, 6], 1));
+        held.release(6);
+        assert_eq!((places(&held), held.bytes()), (Vec::new(), 0));
     }
 }

@@ -185,7 +185,12 @@ impl<S: Spool> LaneOut<S> {
 
     /// The other side is gone with all that it took: gives the payloads that were not settled, and forgets them.
     pub fn take_held(&mut self, now: Now, mut each: impl FnMut(&[u8])) {
-        std::mem::take(&mut self.held).chunks.iter_mut().for_each(|chunk| each(chunk.stamp(0, now)));
+        self.held.take_all().iter_mut().for_each(|chunk| each(chunk.stamp(0, now)));
+    }
+
+    /// What is held until members have acknowledged it.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Nothing is sent any more: gives the payloads of all chunks that were not acknowledged, and forgets them.

@@ -50,6 +50,8 @@ impl<S: Spool> Link<S> {
             filters_held: self.served_len() as u64,
             sessions_claimed: 0,
             outbox: self.spool_status(now),
+            held_bytes: self.messages.held().bytes(),
+            messages_let_go: self.messages.held().let_go(),
             messages_sent: self.counters.sent,
             messages_received: self.counters.received,
             messages_dropped: self.counters.by_reason(),

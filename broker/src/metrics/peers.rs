@@ -10,7 +10,7 @@ const STATES: [(&str, PeerState); 3] =
 /// Name, help, and how to read it; a gauge that is `None` has no sample.
 type Gauge = (&'static str, &'static str, fn(&PeerStatus) -> Option<f64>);
 
-const GAUGES: [Gauge; 8] = [
+const GAUGES: [Gauge; 9] = [
     ("tombolo_peer_ready", "1 when a heartbeat crossed and came back, and both hold the same of each other.", |peer| {
         Some(f64::from(u8::from(peer.ready)))
     }),
@@ -31,16 +31,24 @@ const GAUGES: [Gauge; 8] = [
     ("tombolo_peer_outbox_oldest_seconds", "Age of the oldest message that waits for the node.", |peer| {
         Some(peer.outbox.oldest_seconds as f64)
     }),
+    ("tombolo_peer_held_bytes", "Bytes that members of groups at the node have not acknowledged.", |peer| {
+        Some(peer.held_bytes as f64)
+    }),
 ];
 
 /// Name, help, and how to read it.
 type Counter = (&'static str, &'static str, fn(&PeerStatus) -> u64);
 
-const COUNTERS: [Counter; 2] = [
+const COUNTERS: [Counter; 3] = [
     ("tombolo_peer_messages_sent_total", "Messages that the node acknowledged; QoS 0: that were written.", |peer| {
         peer.messages_sent
     }),
     ("tombolo_peer_messages_received_total", "Messages taken from the node.", |peer| peer.messages_received),
+    (
+        "tombolo_peer_messages_let_go_total",
+        "Messages that are lost if the node dies, since too many were not acknowledged there.",
+        |peer| peer.messages_let_go,
+    ),
 ];
 
 /// Appends the families of all peers.
