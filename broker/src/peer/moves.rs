@@ -77,17 +77,7 @@ impl Pending {
 impl Moves {
     /// Nothing moves; `life` is the incarnation of this node, which has so many shards.
     pub fn new(me: Arc<str>, life: u64, shards: u8, settings: Settings) -> Self {
-        let common = Common {
-            nodes: Nodes::new(me, life, shards),
-            settings,
-            stats: Stats::default(),
-            load: (0, 0),
-            lookups: 0,
-            tombs: 0,
-            token: 0,
-            offers: 0,
-            unstaked: Vec::new(),
-        };
+        let common = Common::new(Nodes::new(me, life, shards), settings);
         Self {
             common,
             records: HashMap::new(),

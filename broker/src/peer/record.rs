@@ -231,6 +231,25 @@ pub enum Answer {
     Export(Box<Export>),
 }
 
+// === impl Common ===
+
+impl Common {
+    /// Nothing moves yet.
+    pub fn new(nodes: Nodes, settings: Settings) -> Self {
+        Self {
+            nodes,
+            settings,
+            stats: Stats::default(),
+            load: (0, 0),
+            lookups: 0,
+            tombs: 0,
+            token: 0,
+            offers: 0,
+            unstaked: Vec::new(),
+        }
+    }
+}
+
 // === impl Cx ===
 
 impl<O: Outlet> Cx<'_, O> {

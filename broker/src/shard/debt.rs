@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::link::{LinkRow, Target};
 use super::peer::PeerRow;
-use super::publication::Publication;
+use super::publication::{Publication, expires_at};
 use crate::clock::Millis;
 use crate::link::{Delivery, Forward};
 use crate::message::{Debt, Ledger};
@@ -50,9 +50,9 @@ impl Debts {
         is_new && before.is_some()
     }
 
-    /// Something is to be said.
-    pub fn is_unsaid(&self) -> bool {
-        self.said != self.ledger.settled()
+    /// How far members here have acknowledged, if that is still to be said.
+    fn unsaid(&self) -> Option<u64> {
+        Some(self.ledger.settled()).filter(|settled| *settled != self.said)
     }
 }
 
@@ -73,10 +73,10 @@ impl Shard {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         let is_connected = peer.is_connected();
         let debts = &mut peer.debts;
-        if !is_connected || now < debts.say_at || !debts.is_unsaid() {
+        if !is_connected || now < debts.say_at {
             return;
         }
-        let settled = debts.ledger.settled();
+        let Some(settled) = debts.unsaid() else { return };
         (debts.said, debts.say_at) = (settled, now + SAY_EVERY);
         let mut payload = [0; 9];
         payload[0] = PREFIX;
@@ -101,8 +101,7 @@ impl Shard {
 
     /// Gives what was for members at a node to one of each group elsewhere.
     pub(super) fn give_forward(&mut self, node: Receiver, left: &Forward<'_>) {
-        let expiry = left.layout.expiry(left.frame).map(|seconds| Millis(u64::from(seconds) * 1000));
-        let expires_at = expiry.map(|expiry| self.core.now + expiry);
+        let expires_at = expires_at(left.layout, left.frame, self.core.now);
         let publication = Publication::new(left.frame, left.layout, left.path, expires_at);
         self.give_to_groups(node, left.aside.shares, &publication);
     }
@@ -113,6 +112,6 @@ impl Shard {
 impl PeerRow {
     /// Whether the peer must still hear what members here have acknowledged.
     pub fn owes_word(&self) -> bool {
-        self.is_connected() && self.debts.is_unsaid()
+        self.is_connected() && self.debts.unsaid().is_some()
     }
 }

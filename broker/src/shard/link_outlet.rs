@@ -7,9 +7,9 @@ use super::Shard;
 use super::control::Control;
 use super::link::{LinkConn, Target};
 use super::news::News;
-use super::publication::{Passage, Publication};
+use super::publication::{Passage, Publication, expires_at};
 use super::row::{Role, Row};
-use crate::clock::{self, Millis};
+use crate::clock;
 use crate::codec::ack::AckKind;
 use crate::codec::publish::{self, Parts};
 use crate::codec::{Qos, Reason, Version};
@@ -80,8 +80,7 @@ impl Outlet for LinkOutlet<'_> {
     }
 
     fn deliver(&mut self, message: &Delivery<'_>) -> bool {
-        let now = self.shard.core.now;
-        let expires_at = message.layout.expiry(message.frame).map(|seconds| now + Millis(u64::from(seconds) * 1000));
+        let expires_at = expires_at(message.layout, message.frame, self.shard.core.now);
         let mut publication = Publication::new(message.frame, message.layout, message.path, expires_at);
         publication.qos = message.qos;
         let Aside { stamp, shares, shares_only, origin } = message.aside;

@@ -301,7 +301,7 @@ impl Shard {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         let suspended = !peer.connected && now.since(peer.lost) >= after;
         if suspended == peer.suspended {
-            return self.say_debts(slot);
+            return;
         }
         peer.suspended = suspended;
         peer.meet(&shared.settled);
@@ -386,7 +386,7 @@ impl PeerRow {
         if !self.heard && link.has_heard() {
             self.hear(settled);
         }
-        if !self.met && link.peer_status(now.duration(), 0).ready && self.is_retained_here(now) {
+        if !self.met && link.is_ready(now.duration()) && self.is_retained_here(now) {
             self.meet(settled);
         }
         news

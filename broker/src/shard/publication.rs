@@ -215,6 +215,12 @@ impl<'a> Publication<'a> {
     }
 }
 
+/// When a packet expires that came now `[MQTT-3.3.2-5]`.
+#[inline]
+pub fn expires_at(layout: Layout, frame: &[u8], now: Millis) -> Option<Millis> {
+    layout.expiry(frame).map(|seconds| now + Millis(u64::from(seconds) * 1000))
+}
+
 /// Writes flags, packet id and expiry of one delivery over those of the encoding.
 fn patch(packet: &mut [u8], layout: Layout, form: &Form<'_>) {
     packet[0] = 0x30 | u8::from(form.dup) << 3 | (form.qos as u8) << 1 | u8::from(form.retain);

@@ -1,12 +1,11 @@
 //! A PUBLISH from a client, from its first check to its acknowledgement.
 
 use super::Shard;
-use super::publication::Publication;
+use super::publication::{Publication, expires_at};
 use super::read::Next;
 use super::route::Routed;
 use super::row::{Role, Row};
 use crate::auth;
-use crate::clock::Millis;
 use crate::codec::publish::{self, Layout, Parts};
 use crate::codec::{Error, Qos, Reason, Version, frame};
 use crate::metrics::Dropped;
@@ -69,7 +68,7 @@ impl Shard {
                 }
             }
         }
-        let expires_at = layout.expiry(packet).map(|seconds| self.core.now + Millis(u64::from(seconds) * 1000));
+        let expires_at = expires_at(layout, packet, self.core.now);
         let mut publication = Publication::new(packet, layout, Path::EMPTY, expires_at);
         let reason = match self.route(Some(slot), &mut publication) {
             Routed::Delivered => Reason::Success,

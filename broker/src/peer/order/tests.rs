@@ -10,7 +10,6 @@ use super::super::envelope::Envelope;
 use super::super::nodes::{Nodes, Reach};
 use super::super::outlet::{Claim, Outlet, Refusal, Serve, Session};
 use super::super::record::{Answer, Common, Cx, Open, Record, Role};
-use super::super::stats::Stats;
 use super::super::trail::{Since, Stay, Trail};
 use super::{Held, Part, Waiting};
 use crate::clock::{Millis, Stamp};
@@ -146,17 +145,7 @@ impl Owner {
         for node in ["a", "b"] {
             nodes.connected(&node.into(), 1, 1);
         }
-        let common = Common {
-            nodes,
-            settings: Settings::default(),
-            stats: Stats::default(),
-            load: (0, 0),
-            lookups: 0,
-            tombs: 0,
-            token: 0,
-            offers: 0,
-            unstaked: Vec::new(),
-        };
+        let common = Common::new(nodes, Settings::default());
         let mut record = Record::new(None, &common.nodes);
         (record.role, record.epoch) = (Role::Owner, stamp(30));
         record.trail = Trail::begun("a".into(), 1);

@@ -1,9 +1,8 @@
 //! Schedules of two clusters that are linked, and what they prove.
 
-use super::plan::{Connecting, Deed, Message, Plan, Sabotage, Step, What};
-use super::run::{finds, holds, run};
+use super::plan::{Deed, Message, Plan, Sabotage, Step, What};
+use super::run::{finds, gather, holds, run};
 use crate::codec::Qos;
-use crate::codec::subscribe::Options;
 
 #[test]
 fn linked_clusters_give_each_other_what_they_promised_on_a_network_that_fails() {
@@ -30,16 +29,11 @@ fn nodes_of_linked_clusters_that_are_emptied_take_nothing_along() {
 
 #[test]
 fn what_is_retained_crosses_with_its_flag() {
-    let (plan, options) = (Plan::linked(2, 1), Options { qos: Qos::ExactlyOnce, ..Options::default() });
+    let plan = Plan::linked(2, 1);
     let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
     let mut retained = 0;
     for seed in 0..20 {
-        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
-        let mut steps = Vec::new();
-        for client in 0..plan.clients {
-            steps.push(step(0, client, Deed::Connect(Box::new(connect()))));
-            steps.push(step(500_000, client, Deed::Subscribe("t/#", options, false)));
-        }
+        let mut steps = gather(&plan, u16::MAX, "t/#", Qos::ExactlyOnce);
         for (client, qos) in (0..plan.clients).zip([Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce].iter().cycle())
         {
             let topic = ["t/0/0", "t/0/1", "t/1/0", "t/1/1"][client % 4];

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -241,30 +242,45 @@ fn clients_of_a_node_that_is_away_wait_for_it_or_begin_anew_at_once() {
     assert!(!wait.is_empty() && wait.len() == fresh.len(), "{wait:?} {fresh:?}");
 }
 
-/// A node is gone without a word while its clients are members of a group: the others have not noticed yet when they choose
-/// members there. How many messages were owed, and what failed.
-fn chosen_at_a_node_that(goes: impl Fn() -> What, sabotage: Option<Sabotage>) -> (usize, Option<String>) {
-    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
-    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
-    let step = |at, what| Step { at, what };
-    let plan = Plan { sessions_move: false, unruly: false, sabotage, ..Plan::usual() };
+/// Each client connects, its session to be found again, and subscribes, one behind the other within the first half second.
+pub(super) fn gather(plan: &Plan, receive_maximum: u16, filter: &'static str, qos: Qos) -> Vec<Step> {
+    let connecting = Connecting { node: 0, clean: false, will: None, receive_maximum };
+    let options = Options { qos, ..Options::default() };
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+    let both = |client| {
+        let connect = Deed::Connect(Box::new(connecting.clone()));
+        [step(0, client, connect), step(500_000, client, Deed::Subscribe(filter, options, false))]
+    };
+    (0..plan.clients).flat_map(both).collect()
+}
+
+/// Runs a schedule from these seeds: how many messages were owed, and what failed first.
+fn owed_by(plan: &Plan, seeds: Range<u64>, steps: impl Fn(u64) -> Vec<Step>) -> (usize, Option<String>) {
     let (mut owed, mut failure) = (0, None);
-    for seed in 0..20 {
-        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
-        let mut steps = Vec::new();
-        for client in 0..plan.clients {
-            steps.push(step(0, What::Client(client, Deed::Connect(Box::new(connect())))));
-            steps.push(step(500_000, What::Client(client, Deed::Subscribe("$share/one/s/#", options, false))));
-        }
-        steps.push(step(2_000_000, goes()));
-        for client in 0..plan.clients {
-            steps.push(step(2_500_000, What::Client(client, Deed::Publish(10, message))));
-        }
-        let outcome = run(&plan, steps, seed);
+    for seed in seeds {
+        let outcome = run(plan, steps(seed), seed);
         failure = failure.or(outcome.failure.map(|failure| format!("SEED={seed}: {failure}")));
         owed += outcome.world.oracle.fulfilled;
     }
     (owed, failure)
+}
+
+/// A message for the group of those who were gathered by [`GROUP`].
+const FOR_GROUP: Message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+
+const GROUP: &str = "$share/one/s/#";
+
+/// A node is gone without a word while its clients are members of a group: the others have not noticed yet when they choose
+/// members there. How many messages were owed, and what failed.
+fn chosen_at_a_node_that(goes: impl Fn() -> What, sabotage: Option<Sabotage>) -> (usize, Option<String>) {
+    let plan = Plan { sessions_move: false, unruly: false, sabotage, ..Plan::usual() };
+    owed_by(&plan, 0..20, |_| {
+        let mut steps = gather(&plan, u16::MAX, GROUP, Qos::AtLeastOnce);
+        steps.push(Step { at: 2_000_000, what: goes() });
+        let publish = |client| Step { at: 2_500_000, what: What::Client(client, Deed::Publish(10, FOR_GROUP)) };
+        steps.extend((0..plan.clients).map(publish));
+        steps
+    })
 }
 
 #[test]
@@ -283,59 +299,36 @@ fn what_was_chosen_for_a_member_at_a_node_that_died_goes_to_another_member_when_
 
 #[test]
 fn what_is_left_of_a_member_that_unsubscribed_elsewhere_passes_on_what_it_is_chosen_for() {
-    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
-    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
     let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
     let plan = Plan { sessions_move: true, unruly: false, ..Plan::usual() };
-    let mut owed = 0;
-    for seed in 0..40 {
-        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: u16::MAX };
-        let mut steps = Vec::new();
-        for client in 0..plan.clients {
-            steps.push(step(0, client, Deed::Connect(Box::new(connect()))));
-            steps.push(step(500_000, client, Deed::Subscribe("$share/one/s/#", options, false)));
-        }
+    let (owed, failure) = owed_by(&plan, 0..40, |_| {
+        let mut steps = gather(&plan, u16::MAX, GROUP, Qos::AtLeastOnce);
         // As long as two nodes can't reach each other, one of them may not know where a session went.
         steps.push(Step { at: 1_500_000, what: What::Shut(vec![(1, 2), (2, 1)], 9_000_000) });
-        for client in 0..plan.clients {
-            // Some move, the others stay away.
-            steps.push(step(2_000_000, client, Deed::Tear(if client < 3 { 100_000 } else { 9_000_000 })));
-        }
-        for client in 0..3 {
-            steps.push(step(6_000_000, client, Deed::Unsubscribe("$share/one/s/#")));
-        }
-        for client in 0..3 {
-            steps.push(step(7_000_000, client, Deed::Publish(10, message)));
-        }
-        let outcome = run(&plan, steps, seed);
-        assert_eq!(outcome.failure, None, "SEED={seed}");
-        owed += outcome.world.oracle.fulfilled;
-    }
+        // Some move, the others stay away.
+        let pause = |client| if client < 3 { 100_000 } else { 9_000_000 };
+        steps.extend((0..plan.clients).map(|client| step(2_000_000, client, Deed::Tear(pause(client)))));
+        steps.extend((0..3).map(|client| step(6_000_000, client, Deed::Unsubscribe(GROUP))));
+        steps.extend((0..3).map(|client| step(7_000_000, client, Deed::Publish(10, FOR_GROUP))));
+        steps
+    });
+    assert_eq!(failure, None);
     assert!(owed > 0, "nothing was owed");
 }
 
 #[test]
 fn what_a_member_at_a_node_that_died_had_not_acknowledged_goes_to_another_member() {
-    let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
-    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
-    let step = |at, what| Step { at, what };
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
     let plan = Plan { sessions_move: false, unruly: false, ..Plan::usual() };
-    let mut owed = 0;
-    for seed in 0..20 {
-        let connect = || Connecting { node: 0, clean: false, will: None, receive_maximum: 5 };
-        let mut steps = Vec::new();
-        for client in 0..plan.clients {
-            steps.push(step(0, What::Client(client, Deed::Connect(Box::new(connect())))));
-            steps.push(step(500_000, What::Client(client, Deed::Subscribe("$share/one/s/#", options, false))));
-            // Some is sent to it and some waits in its queue when its node dies.
-            steps.push(step(1_000_000, What::Client(client, Deed::Mood(Mood::Late(5_000_000)))));
-            steps.push(step(1_100_000, What::Client(client, Deed::Publish(14, message))));
-        }
-        steps.push(step(3_000_000, What::Kill(0, 2_000_000, seed % 2 == 0)));
-        let outcome = run(&plan, steps, seed);
-        assert_eq!(outcome.failure, None, "SEED={seed}");
-        owed += outcome.world.oracle.fulfilled;
-    }
+    let (owed, failure) = owed_by(&plan, 0..20, |seed| {
+        let mut steps = gather(&plan, 5, GROUP, Qos::AtLeastOnce);
+        // Some is sent to it and some waits in its queue when its node dies.
+        steps.extend((0..plan.clients).map(|client| step(1_000_000, client, Deed::Mood(Mood::Late(5_000_000)))));
+        steps.extend((0..plan.clients).map(|client| step(1_100_000, client, Deed::Publish(14, FOR_GROUP))));
+        steps.push(Step { at: 3_000_000, what: What::Kill(0, 2_000_000, seed % 2 == 0) });
+        steps
+    });
+    assert_eq!(failure, None);
     assert!(owed > 0, "nothing was owed");
 }
 
