@@ -9,6 +9,7 @@ use clap::Parser;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tombolo_operator::plan::DEFAULT_IMAGE;
+use tombolo_operator::runtime::lease::Terms;
 use tombolo_operator::runtime::{Options, Outcome, run};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +29,9 @@ struct Flags {
     /// Name of that Lease.
     #[arg(long, env = "TOMBOLO_LEASE", default_value = "tombolo-operator")]
     lease_name: String,
+    /// Seconds for which that Lease is valid without being renewed; more for a control plane that is slow at times.
+    #[arg(long, env = "TOMBOLO_LEASE_DURATION", default_value_t = 15, value_parser = clap::value_parser!(u32).range(5..=3600))]
+    lease_duration: u32,
     /// Who this process is among those that want the Lease. Default: the name of the pod.
     #[arg(long, env = "POD_NAME", default_value_t = format!("process-{}", std::process::id()))]
     identity: String,
@@ -76,6 +80,7 @@ async fn start(flags: Flags) -> anyhow::Result<Outcome> {
         bind: flags.bind,
         lease_namespace: flags.lease_namespace,
         lease_name: flags.lease_name,
+        lease_terms: Terms::seconds(flags.lease_duration),
         identity: flags.identity,
         broker_image: flags.broker_image,
     };

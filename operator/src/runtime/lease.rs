@@ -11,12 +11,38 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-/// An entry that has not changed for this long is dead.
-const DURATION: Duration = Duration::from_secs(15);
-/// The holder gives up when it could not renew for this long.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const PERIOD: Duration = Duration::from_secs(2);
+/// The times of a Lease, which all follow from how long an entry is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms(u32);
+
+// === impl Terms ===
+
+impl Terms {
+    /// Seconds for which an entry that does not change is valid.
+    pub fn seconds(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
+    /// An entry that has not changed for this long is dead.
+    fn duration(self) -> Duration {
+        Duration::from_secs(self.0.into())
+    }
+
+    /// The holder gives up when it could not renew for this long.
+    fn renew_deadline(self) -> Duration {
+        self.duration() * 2 / 3
+    }
+
+    /// A try that takes longer is given up for another one: a connection may hang while the API server is well.
+    fn attempt_max(self) -> Duration {
+        self.renew_deadline() / 2
+    }
+
+    /// Between two tries.
+    fn period(self) -> Duration {
+        self.duration() * 2 / 15
+    }
+}
 
 /// Who wants to lead.
 #[derive(Clone)]
@@ -25,6 +51,7 @@ pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    terms: Terms,
 }
 
 /// What was seen of the Lease, and when it was seen to change last.
@@ -49,8 +76,8 @@ enum Entered {
 
 impl Candidate {
     /// A candidate for the Lease of that name; the identity must be no other process's.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity: identity.to_owned() }
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, terms: Terms) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity: identity.to_owned(), terms }
     }
 
     /// Waits until this process leads; since when it does, is returned.
@@ -63,7 +90,7 @@ impl Candidate {
                 Ok(Entered::Held | Entered::Overtaken) => {}
                 Err(error) => tracing::warn!(%error, lease = self.name, "the Lease could not be read or written"),
             }
-            sleep(PERIOD).await;
+            sleep(self.terms.period()).await;
         }
     }
 
@@ -72,10 +99,11 @@ impl Candidate {
         let mut watched = Watched::default();
         // A renewal counts from before it was asked for: others count from its entry, which its answer may follow much later.
         let mut renewed = since;
-        while renewed.elapsed() < RENEW_DEADLINE {
-            sleep(PERIOD).await;
+        let deadline = self.terms.renew_deadline();
+        while renewed.elapsed() < deadline {
+            sleep(self.terms.period()).await;
             let asked = Instant::now();
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let left = deadline.saturating_sub(renewed.elapsed()).min(self.terms.attempt_max());
             match timeout(left, self.attempt(&mut watched, asked)).await {
                 Ok(Ok(Entered::Leads)) => renewed = asked,
                 Ok(Ok(Entered::Held)) => {
@@ -111,7 +139,7 @@ impl Candidate {
             return entered(self.api.create(&PostParams::default(), &lease).await);
         };
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
-        if holder.as_deref() != Some(&self.identity) && !watched.is_dead(&lease, now) {
+        if holder.as_deref() != Some(&self.identity) && !watched.is_dead(&lease, self.terms, now) {
             return Ok(Entered::Held);
         }
         self.enter(&mut lease);
@@ -124,7 +152,7 @@ impl Candidate {
         let stays = before.holder_identity.as_deref() == Some(&self.identity);
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(self.terms.0).ok(),
             acquire_time: if stays { before.acquire_time.clone() } else { Some(now.clone()) },
             renew_time: Some(now),
             lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!stays)),
@@ -144,7 +172,7 @@ fn entered(written: Result<Lease, kube::Error>) -> Result<Entered, kube::Error> 
 // === impl Watched ===
 
 impl Watched {
-    fn is_dead(&mut self, lease: &Lease, now: Instant) -> bool {
+    fn is_dead(&mut self, lease: &Lease, terms: Terms, now: Instant) -> bool {
         let spec = lease.spec.clone().unwrap_or_default();
         if spec.holder_identity.as_deref().unwrap_or_default().is_empty() {
             return true;
@@ -154,7 +182,7 @@ impl Watched {
             (self.entry, self.changed) = (entry, Some(now));
         }
         let duration = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = duration.map_or(DURATION, Duration::from_secs);
+        let duration = duration.map_or(terms.duration(), Duration::from_secs);
         self.changed.is_some_and(|changed| now.duration_since(changed) >= duration)
     }
 }
@@ -178,17 +206,25 @@ mod tests {
     fn a_holder_is_dead_when_its_entry_stands_still_whatever_its_clock_says() {
         let (mut watched, start) = (Watched::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
+        let terms = Terms::seconds(15);
         // Its clock is years behind, then years ahead.
-        assert!(!watched.is_dead(&lease("a", 1), after(0)));
-        assert!(!watched.is_dead(&lease("a", 3), after(14)));
-        assert!(!watched.is_dead(&lease("a", 9_000_000_000), after(28)));
-        assert!(!watched.is_dead(&lease("a", 9_000_000_000), after(42)));
-        assert!(watched.is_dead(&lease("a", 9_000_000_000), after(43)));
-        assert!(Watched::default().is_dead(&lease("", 1), start), "nobody holds it");
+        assert!(!watched.is_dead(&lease("a", 1), terms, after(0)));
+        assert!(!watched.is_dead(&lease("a", 3), terms, after(14)));
+        assert!(!watched.is_dead(&lease("a", 9_000_000_000), terms, after(28)));
+        assert!(!watched.is_dead(&lease("a", 9_000_000_000), terms, after(42)));
+        assert!(watched.is_dead(&lease("a", 9_000_000_000), terms, after(43)));
+        assert!(Watched::default().is_dead(&lease("", 1), terms, start), "nobody holds it");
     }
 
     #[test]
     fn the_holder_gives_up_before_others_take_over() {
-        assert!(RENEW_DEADLINE + PERIOD < DURATION);
+        for terms in [5, 15, 60, 3_600].map(Terms::seconds) {
+            assert!(terms.renew_deadline() + terms.period() < terms.duration());
+            let twice = (terms.period() + terms.attempt_max()) * 2;
+            assert!(
+                twice - terms.attempt_max() < terms.renew_deadline(),
+                "a try that hangs leaves time for another one"
+            );
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::reconcile::reconcile;
 use crate::reconcile::world::{ClusterKey, World};
 use health::Health;
 use http::Served;
-use lease::Candidate;
+use lease::{Candidate, Terms};
 use metrics::Metrics;
 use queue::{Ended, Queue};
 use wakes::Wakes;
@@ -46,6 +46,8 @@ pub struct Options {
     pub lease_namespace: String,
     /// Name of the Lease.
     pub lease_name: String,
+    /// How long it is valid.
+    pub lease_terms: Terms,
     /// Who this process is, among those that want the Lease.
     pub identity: String,
     /// Image of clusters that state none.
@@ -82,7 +84,8 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     let mut tasks = JoinSet::new();
     let served = Served { health: Arc::clone(&health), metrics: Arc::clone(&metrics), world: Arc::clone(&world) };
     tasks.spawn(http::serve(listener, served));
-    let candidate = Candidate::new(client.clone(), &options.lease_namespace, &options.lease_name, &options.identity);
+    let Options { lease_namespace, lease_name, identity, lease_terms, .. } = &options;
+    let candidate = Candidate::new(client.clone(), lease_namespace, lease_name, identity, *lease_terms);
     let mut stop = std::pin::pin!(stop);
     let beginning = async {
         wait_for_crds(&client, &health).await;

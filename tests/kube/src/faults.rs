@@ -7,7 +7,7 @@ use serde_json::json;
 use tombolo_tests::http;
 
 use crate::chart::install_crds;
-use crate::house::{House, eventually};
+use crate::house::{House, LEASE_DURATION, eventually};
 use crate::kubelet::Runs;
 use crate::plane::Plane;
 use crate::reconcile::{CLUSTER, edge, until_settled};
@@ -31,12 +31,13 @@ pub async fn missing_crds_are_named_and_awaited(plane: Arc<Plane>) {
 
 pub async fn a_second_operator_waits_and_takes_over(plane: Arc<Plane>) {
     let house = House::build(&plane, "rival", Runs::Nothing).await;
-    let mut first = house.operator("first");
+    let started = |name: &str| house.operator_with(name, |command| _ = command.env(LEASE_DURATION, "15"));
+    let mut first = started("first");
     eventually("the first leads", async || {
         first.metric("tombolo_operator_ready").await == 1.0 && first.metric("tombolo_operator_leader").await == 1.0
     })
     .await;
-    let mut second = house.operator("second");
+    let mut second = started("second");
     second.ready().await;
     house.apply(&edge(json!({}))).await;
     until_settled(&house).await;

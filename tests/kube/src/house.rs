@@ -21,6 +21,8 @@ use crate::tools;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Tells an operator for how many seconds its Lease is valid.
+pub const LEASE_DURATION: &str = "TOMBOLO_LEASE_DURATION";
 
 /// A namespace of a test.
 pub struct House {
@@ -89,6 +91,8 @@ impl House {
         command.env("KUBECONFIG", &self.kubeconfig).env("TOMBOLO_LOG", "info,tombolo_operator=debug");
         command.env("TOMBOLO_LEASE", "tombolo").args(["--bind", &address.to_string(), "--identity", name]);
         command.args(["--watch-namespaces", &self.namespace, "--lease-namespace", &self.namespace]);
+        // No Deployment starts another one here when a busy machine is late to renew.
+        command.env(LEASE_DURATION, "60");
         adjust(&mut command);
         let log = self.plane.folder().join(format!("operator-{}-{name}.log", self.namespace));
         Operator { process: Child::spawn(name, command, log), address }

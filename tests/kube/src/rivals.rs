@@ -1,5 +1,6 @@
 //! Two operators at one time: by a mistake in their Leases, and one that wakes up after another took over.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -12,7 +13,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::api_proxy::{ApiProxy, Fault};
-use crate::house::{House, apply, eventually};
+use crate::house::{House, LEASE_DURATION, apply, eventually};
 use crate::kubelet::Runs;
 use crate::plane::Plane;
 use crate::reconcile::{CLUSTER, LINK, edge, until_settled};
@@ -91,8 +92,14 @@ pub async fn a_renewal_that_was_answered_after_its_time_is_none(plane: Arc<Plane
     wakes_too_late(&house, &proxy, hold, || answered.notify_one()).await;
 }
 
+/// Such a lease as operators have outside of these tests, and this way to the API server.
+fn usual_lease(house: &House, proxy: &ApiProxy) -> impl FnOnce(&mut Command) + use<> {
+    let kubeconfig = house.kubeconfig_through(proxy);
+    move |command| _ = command.env("KUBECONFIG", kubeconfig).env(LEASE_DURATION, "15")
+}
+
 async fn wakes_too_late(house: &House, proxy: &ApiProxy, before: impl AsyncFnOnce(), after: impl FnOnce()) {
-    let mut first = house.operator_through("first", proxy);
+    let mut first = house.operator_with("first", usual_lease(house, proxy));
     eventually("the first leads", async || first.metric("tombolo_operator_leader").await == 1.0).await;
     house.apply(&edge(json!({"replicas": 1}))).await;
     until_settled(house).await;
@@ -163,7 +170,7 @@ pub async fn a_renewal_that_fails_for_a_while_is_tried_again(plane: Arc<Plane>) 
         Fault::Answer(503, None),
         Fault::Answer(429, Some(1)),
     ];
-    let mut operator = house.operator_through("one", &proxy);
+    let mut operator = house.operator_with("one", usual_lease(&house, &proxy));
     eventually("it leads", async || operator.metric("tombolo_operator_leader").await == 1.0).await;
     let renewals = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&renewals);

@@ -107,7 +107,7 @@ pub async fn volumes_grow_while_their_pods_go_on(plane: Arc<Plane>) {
         .await
         .expect("released");
     resize(&house, "data-edge-0", "2Gi").await;
-    let _operator = house.operator("two");
+    let _operator = house.operator("one");
     let what = "the other volume is awaited";
     house
         .until(CLUSTER, "edge", what, |object| {
