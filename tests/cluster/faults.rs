@@ -87,6 +87,26 @@ async fn a_node_that_was_killed_comes_back_empty_and_is_told_anew() {
 }
 
 #[tokio::test]
+async fn a_node_that_begins_anew_acknowledges_nothing_before_it_has_heard_what_is_wanted_at_the_others() {
+    let mut cluster = Cluster::with(3, |_, config| config.tuning.cluster.suspend_after = Seconds(600)).await;
+    let mut subscriber = Client::subscriber(cluster.address(0), 5, "subscriber", &[("t", 1)]).await;
+    cluster.kill(1);
+    cluster.cut(0, 1);
+    cluster.nodes[1].respawn();
+    // It hears one of the two.
+    cluster.sees(1, 2, |peer| peer.ready).await;
+    let mut publisher = Client::clean(cluster.address(1), 5, "publisher").await;
+    publisher.ping().await;
+    let (admin, packets) = (cluster.nodes[1].admin, "tombolo_packets_total{direction=\"in\"}");
+    let before = admin.metrics().await.expect("it answers").value(packets);
+    publisher.send(Publish::new(5, "t", "1").qos(1, 1).bytes()).await;
+    admin.metric_when(packets, before + 1.0).await;
+    cluster.heal(0, 1);
+    publisher.expect(packet::puback(1)).await;
+    expect(&mut subscriber, 1..=1).await;
+}
+
+#[tokio::test]
 async fn a_node_that_stands_still_holds_up_nobody_else_and_misses_nothing() {
     let cluster = Cluster::start(3).await;
     let mut stopped = Client::subscriber(cluster.address(1), 5, "stopped", &[("t", 1)]).await;

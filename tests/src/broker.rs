@@ -116,8 +116,13 @@ impl Broker {
 
     /// Starts it again after its end, with the same folder.
     pub async fn restart(&mut self) {
-        self.child = run(&self.config, self.folder.path());
+        self.respawn();
         self.await_serving().await;
+    }
+
+    /// The same, and does not wait.
+    pub fn respawn(&mut self) {
+        self.child = run(&self.config, self.folder.path());
     }
 }
 

@@ -50,6 +50,7 @@ impl Shard {
         }
         self.nodes = others.to_vec();
         self.nodes_listed = true;
+        self.resume_paused();
         if self.claims.is_none() && !self.nodes.is_empty() {
             self.begin_claims();
         }

@@ -264,12 +264,16 @@ impl Shard {
         let Some(row) = self.link_row_mut(slot) else { return };
         let interest = row.interest_cursor;
         let (Some(link), Target::Peer(peer)) = (&row.link, &mut row.target) else { return };
-        let before = peer.connected;
+        let (before, heard) = (peer.connected, peer.heard);
         let news = peer.note(link, interest, &shared.settled, now);
         let said = !peer.said.is_empty();
         let life = peer.note_life(link);
         let is_reborn = matches!(&life, Some(News::Connected { life, .. }) if peer.debts.connected(*life));
         let lost = (before && !peer.connected).then(|| Arc::clone(&peer.node));
+        let is_heard = peer.heard && !heard;
+        if is_heard {
+            self.tell_heard();
+        }
         if news {
             self.tell_settled();
         }
@@ -316,6 +320,7 @@ impl Shard {
         } else {
             tracing::info!(%node, "A node that was suspended is back.");
         }
+        self.tell_heard();
         self.resettle_peer(slot);
     }
 

@@ -163,12 +163,23 @@ impl Settled {
 // === impl Shard ===
 
 impl Shard {
-    /// Whether this node knows what is wanted at all others, but for those that it gave up. Before that, what came over a
-    /// link with another cluster would be lost for them, and that one would be told too little. Once is enough: what was
-    /// heard is kept.
+    /// Whether this node knows what is wanted at all others, but for those that it gave up. Before that, what clients
+    /// publish or what came over a link with another cluster would be lost for them, and that one would be told too little.
+    /// Once is enough: what was heard is kept.
+    #[inline]
     pub(super) fn has_heard_all(&mut self) -> bool {
-        self.has_heard |= self.nodes_listed && self.shared.settled.heard() as usize >= self.nodes.len();
+        self.has_heard = self.has_heard || self.hears_all();
         self.has_heard
+    }
+
+    #[cold]
+    fn hears_all(&self) -> bool {
+        self.nodes_listed && self.shared.settled.heard() as usize >= self.nodes.len()
+    }
+
+    /// A node was heard, or given up: publishers that waited for it look again.
+    pub(super) fn tell_heard(&self) {
+        self.shared.inboxes.iter().for_each(|inbox| inbox.send(Control::Pressure));
     }
 
     /// Answers a SUBSCRIBE as soon as every node that can be reached routes by it: what is published anywhere after the
