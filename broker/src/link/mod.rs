@@ -106,7 +106,7 @@ pub use batch::{PUBLISH_MAX, TOPIC_WAY};
 pub use greeting::refuse;
 pub use interest_in::FILTERS_MAX;
 pub use marks::{Mark, Marks, Version};
-pub use origin::{LaneId, Origin, Place, Seen};
+pub use origin::{LANES_ALONG_MAX, LaneId, LaneRuns, Origin, Place, Seen};
 pub use outlet::{Conn, Delivery, DropReason, Forward, Incoming, Limits, Now, Outlet, Role, Taken};
 pub use refusal::{Refusal, Why};
 pub use settings::{Local, Route, SHARDS_MAX, Scope, Settings, SettingsError};

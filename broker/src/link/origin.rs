@@ -39,6 +39,15 @@ pub struct Origin {
     pub place: Place,
 }
 
+/// What a node has had of one lane: from where to where, both included, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneRuns {
+    /// The lane.
+    pub lane: Arc<LaneId>,
+    /// The places.
+    pub runs: Vec<(Place, Place)>,
+}
+
 /// Which messages of other clusters this node has had.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -66,8 +75,42 @@ const LANES_MAX: usize = 1024;
 /// that node lacked something; of more, the two oldest are taken for one.
 const RUNS_MAX: usize = 32;
 
+/// Lanes that a session takes along when it moves, those of which something came last: as many as a remote may have nodes.
+pub const LANES_ALONG_MAX: usize = 64;
+
 /// Decisions that are remembered: a window of batches, and more. What is older may go to a second member.
 const DECIDED_MAX: usize = 65_536;
+
+// === impl LaneId ===
+
+impl LaneId {
+    /// Whether it is that of QoS 0.
+    pub fn is_lossy(&self) -> bool {
+        self.life & LOSSY != 0
+    }
+}
+
+// === impl LaneRuns ===
+
+impl LaneRuns {
+    /// Whether this place was had.
+    pub fn has(&self, lane: &LaneId, place: Place) -> bool {
+        *self.lane == *lane && is_within(&self.runs, place)
+    }
+
+    /// What was had besides, of the same lane.
+    pub fn add(&mut self, runs: &[(Place, Place)]) {
+        self.runs.extend_from_slice(runs);
+        self.runs.sort_unstable();
+        self.runs.dedup();
+        let beyond = self.runs.len().saturating_sub(RUNS_MAX);
+        self.runs.drain(..beyond);
+    }
+}
+
+fn is_within(runs: &[(Place, Place)], place: Place) -> bool {
+    runs.iter().any(|(first, last)| (*first..=*last).contains(&place))
+}
 
 // === impl Seen ===
 
@@ -93,6 +136,17 @@ impl Seen {
         self.lanes.front_mut().is_some_and(|lane| lane.take(origin.from, origin.place))
     }
 
+    /// What was had of the lanes of which something came last, without QoS 0.
+    pub fn taken(&self) -> Vec<LaneRuns> {
+        let kept = self.lanes.iter().filter(|lane| !lane.id.is_lossy()).take(LANES_ALONG_MAX);
+        kept.map(|lane| LaneRuns { lane: lane.id.clone(), runs: lane.runs.clone() }).collect()
+    }
+
+    /// Whether this place was had.
+    pub fn has(&self, lane: &LaneId, place: Place) -> bool {
+        self.lanes.iter().any(|known| *known.id == *lane && is_within(&known.runs, place))
+    }
+
     /// A member of a group is to be chosen for a message; true if that was not done before. That the message itself came
     /// before says nothing of this: it may have come for others.
     pub fn decide(&mut self, origin: &Origin, group: u32) -> bool {
@@ -114,7 +168,7 @@ impl Seen {
 
 impl SeenLane {
     fn take(&mut self, from: u64, place: Place) -> bool {
-        if self.runs.iter().any(|(first, last)| (*first..=*last).contains(&place)) {
+        if is_within(&self.runs, place) {
             return false;
         }
         let mut run = (Place { batch: from, message: 0 }.min(place), place);

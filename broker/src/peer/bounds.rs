@@ -49,6 +49,12 @@ pub const HELD_MAX: usize = 1_024;
 /// Bytes of them; at the bound the same.
 pub const HELD_BYTES_MAX: usize = 1 << 20;
 
+/// Messages of other clusters that a session remembers by themselves while it moves; of more the oldest are forgotten, and may
+/// come again.
+pub const HAD_MAX: usize = 1_024;
+/// How often it is looked at whether what a session had over links can come again.
+pub const HAD_LOOK: Millis = Millis(10_000);
+
 /// A session stays so long where it moved to, in milliseconds.
 const DWELL_MIN: u32 = 50;
 /// At most so long, doubled with each move. Below the time of a look-up: a device that is sent from node to node waits, and

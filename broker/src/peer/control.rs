@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use crate::clock::{Millis, Stamp};
+use crate::link::LaneId;
 use crate::message::Delivery;
 
 use super::delivery;
+use super::had::{self, Entrance, Had};
 use super::head::SessionHead;
 use super::trail::{Tag, Trail};
 use super::wire::{Garbled, Reader, Writer};
@@ -157,6 +159,8 @@ pub struct Export {
     pub unasked: Vec<Arc<str>>,
     /// Milliseconds for which it stays where it is after a move.
     pub dwell: u32,
+    /// What it had over links.
+    pub had: Had,
     /// The session.
     pub head: SessionHead,
 }
@@ -201,6 +205,8 @@ pub struct Entry {
     pub index: u64,
     /// By which versions it was routed; `None` if no later owner can have taken it directly.
     pub tag: Option<Arc<Tag>>,
+    /// Where it came from another cluster, unless it is for a member of a group.
+    pub entrance: Option<Entrance>,
     /// The message.
     pub delivery: Delivery,
 }
@@ -223,8 +229,8 @@ const SEEK: u8 = 15;
 const OFFER: u8 = 16;
 const DROPPED: u8 = 17;
 
-/// An entry that bears no tag.
-const FINAL: u32 = u32::MAX;
+/// Written for an entry that bears no tag, or did not come from another cluster.
+const NONE: u32 = u32::MAX;
 
 /// Written where it was not heard that the sender has caught up.
 const UNHEARD: u32 = u32::MAX;
@@ -373,7 +379,7 @@ impl Denial {
 
 impl Export {
     fn write(&self, out: &mut Writer, now: Millis) {
-        let Self { stamp, offer, epoch, cut, queued, streams, trail, unasked, dwell, head } = self;
+        let Self { stamp, offer, epoch, cut, queued, streams, trail, unasked, dwell, had, head } = self;
         out.stamp(*stamp);
         out.u64(*offer);
         out.stamp(*epoch);
@@ -390,6 +396,7 @@ impl Export {
         trail.write(out);
         put_names(out, unasked);
         out.u32(*dwell);
+        had.write(out);
         head.write(out, now);
     }
 
@@ -407,6 +414,7 @@ impl Export {
             trail: Trail::read(reader)?,
             unasked: reader.list(2, Reader::name)?,
             dwell: reader.u32()?,
+            had: Had::read(reader)?,
             head: SessionHead::read(reader, now)?,
         })
     }
@@ -426,10 +434,20 @@ impl Forward {
         let places: Vec<u32> = entries.iter().map(|entry| place_of(entry.tag.as_ref(), &mut tags)).collect();
         out.count(tags.len());
         tags.iter().for_each(|tag| tag.write(out));
+        // So it is with their lane.
+        let mut lanes: Vec<&Arc<LaneId>> = Vec::new();
+        let of_entries = entries.iter().map(|entry| entry.entrance.as_ref().map(|entrance| &entrance.lane));
+        let entrances: Vec<u32> = of_entries.map(|lane| place_of(lane, &mut lanes)).collect();
+        out.count(lanes.len());
+        lanes.iter().for_each(|lane| had::write_lane(out, lane));
         out.count(entries.len());
-        for (Entry { index, tag: _, delivery }, place) in entries.iter().zip(places) {
+        for ((Entry { index, tag: _, entrance, delivery }, place), lane) in entries.iter().zip(places).zip(entrances) {
             out.u64(*index);
             out.u32(place);
+            out.u32(lane);
+            if let Some(Entrance { lane: _, place }) = entrance {
+                had::write_place(out, *place);
+            }
             delivery::write(out, delivery, now);
         }
     }
@@ -441,20 +459,32 @@ impl Forward {
         }
         let behind = reader.list(2, Reader::name)?;
         let tags = reader.list(6, |reader| Tag::read(reader).map(Arc::new))?;
-        let entries = reader.list(29, |reader| {
+        let lanes = reader.list(12, had::read_lane)?;
+        let entries = reader.list(33, |reader| {
             let (index, place) = (reader.u64()?, reader.u32()?);
-            let tag = if place == FINAL { None } else { Some(tags.get(place as usize).ok_or(Garbled)?.clone()) };
-            Ok(Entry { index, tag, delivery: delivery::read(reader, now)? })
+            let tag = nth(&tags, place)?;
+            let lane = reader.u32()?;
+            let entrance = match nth(&lanes, lane)? {
+                Some(lane) => Some(Entrance { lane, place: had::read_place(reader)? }),
+                None => None,
+            };
+            Ok(Entry { index, tag, entrance, delivery: delivery::read(reader, now)? })
         })?;
         Ok(Self { stream, epoch, wants_trail: flags & 1 != 0, caught_up: flags & 2 != 0, behind, entries })
     }
 }
 
-fn place_of<'a>(tag: Option<&'a Arc<Tag>>, tags: &mut Vec<&'a Arc<Tag>>) -> u32 {
-    let Some(tag) = tag else { return FINAL };
-    let at = tags.iter().position(|known| Arc::ptr_eq(known, tag)).unwrap_or_else(|| {
-        tags.push(tag);
-        tags.len() - 1
+/// Where a thing that entries have in common stands in the list of all, to which it is added if it is not there.
+fn place_of<'a, T>(one: Option<&'a Arc<T>>, all: &mut Vec<&'a Arc<T>>) -> u32 {
+    let Some(one) = one else { return NONE };
+    let at = all.iter().position(|known| Arc::ptr_eq(known, one)).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
     });
-    u32::try_from(at).unwrap_or(FINAL)
+    u32::try_from(at).unwrap_or(NONE)
+}
+
+/// The thing at a place of the list.
+fn nth<T>(all: &[Arc<T>], place: u32) -> Result<Option<Arc<T>>, Garbled> {
+    if place == NONE { Ok(None) } else { all.get(place as usize).cloned().map(Some).ok_or(Garbled) }
 }

@@ -145,7 +145,7 @@ impl Record {
         for delivery in queue.into_iter().chain(held.iter().map(|waiting| waiting.delivery.clone())) {
             self.index += 1;
             self.log_bytes += delivery.cost();
-            self.log.push_back(Entry { index: self.index, tag: None, delivery });
+            self.log.push_back(Entry { index: self.index, tag: None, entrance: None, delivery });
         }
         let dwell = self.moved.filter(|(at, _)| cx.now.since(*at) < DWELL_FORGET).map_or(0, |(_, dwell)| dwell);
         cx.common.offers += 1;
@@ -160,6 +160,7 @@ impl Record {
             trail: self.trail.clone(),
             unasked: self.unasked.iter().filter(|node| *node != to).cloned().collect(),
             dwell,
+            had: self.had.with(cx.out.taken()),
             head,
         }));
         self.role = Role::Frozen(Frozen {

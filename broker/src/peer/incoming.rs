@@ -8,9 +8,10 @@ use crate::topic::Filter;
 
 use super::bounds::Repeat;
 use super::control::Entry;
+use super::had::Entrance;
 use super::head::SessionHead;
 use super::outlet::Outlet;
-use super::record::{Cx, Record, Role};
+use super::record::{Cx, Record, Role, Undecided};
 use super::trail::{Stay, Tag};
 
 /// The filters of a session during a stay, without those of shared subscriptions.
@@ -55,7 +56,19 @@ fn filters(head: &SessionHead) -> Vec<Filter> {
 
 impl Record {
     /// A message for a session that another node had, or has: it is this node's duty or not.
-    pub fn offer<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: &Arc<Tag>, delivery: Delivery, shared: bool) {
+    pub fn offer<O: Outlet>(
+        &mut self,
+        cx: &mut Cx<'_, O>,
+        tag: &Arc<Tag>,
+        entrance: Option<Entrance>,
+        delivery: Delivery,
+        shared: bool,
+    ) {
+        // What a group gets is no matter of what the session had by itself.
+        let entrance = entrance.filter(|_| !shared);
+        if entrance.as_ref().is_some_and(|entrance| self.had.knows(entrance)) {
+            return;
+        }
         // Of a shared subscription one member was chosen, and nobody else has the message.
         // What the session subscribed to here is no matter of those who had it before.
         let given = shared || self.is_new(&cx.common.nodes.me, tag, &delivery);
@@ -65,13 +78,16 @@ impl Record {
             Role::None => {}
             Role::Owner if self.staking.is_some() => {
                 if self.undecided.len() < cx.out.limits().messages {
-                    self.undecided.push((tag.clone(), given, delivery));
+                    self.undecided.push(Undecided { tag: tag.clone(), given, entrance, delivery });
                 } else {
                     cx.common.stats.messages_dropped += 1;
                 }
             }
             Role::Owner if !mine => {}
-            Role::Owner => self.take(cx, Some(tag.origin.clone()), delivery),
+            Role::Owner => {
+                self.had.note(entrance);
+                self.take(cx, Some(tag.origin.clone()), delivery);
+            }
             // QoS 0 is for who is there, and nobody is.
             Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
             Role::Frozen(_) | Role::Drain(_) => {
@@ -82,7 +98,8 @@ impl Record {
                 }
                 self.index += 1;
                 self.log_bytes += delivery.cost();
-                self.log.push_back(Entry { index: self.index, tag: (!given).then(|| tag.clone()), delivery });
+                let tag = (!given).then(|| tag.clone());
+                self.log.push_back(Entry { index: self.index, tag, entrance, delivery });
                 if let Role::Drain(drain) = &mut self.role
                     && !drain.waits
                 {
@@ -110,8 +127,9 @@ impl Record {
 
     /// It is known by now what is this node's duty.
     pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
-        for (tag, given, delivery) in std::mem::take(&mut self.undecided) {
+        for Undecided { tag, given, entrance, delivery } in std::mem::take(&mut self.undecided) {
             if given || self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
+                self.had.note(entrance);
                 self.take(cx, Some(tag.origin.clone()), delivery);
             }
         }

@@ -12,6 +12,7 @@ use crate::message::Delivery;
 use super::bounds::{Repeat, SETTLE_BATCH, SETTLE_PAUSE, Settings};
 use super::control::Control;
 use super::envelope::{Envelope, Incomplete};
+use super::had::Entrance;
 use super::nodes::{Nodes, Reach};
 use super::outlet::{Outlet, Verdict};
 use super::record::{Answer, Common, Cx, Record};
@@ -41,6 +42,8 @@ pub struct Lane<'a> {
     pub node: &'a str,
     /// The shard there that routed it.
     pub shard: u8,
+    /// Where it came from another cluster, if it did.
+    pub entrance: Option<&'a Entrance>,
 }
 
 /// How much there is of what, for status.
@@ -236,7 +239,8 @@ impl Moves {
     ) {
         let tag = self.common.nodes.tag(lane.node, lane.shard).cloned();
         let tag = tag.unwrap_or_else(|| Arc::new(Tag::new(lane.node.into())));
-        self.with_known(out, id, now, |record, cx| record.offer(cx, &tag, delivery, shared));
+        let entrance = lane.entrance.cloned();
+        self.with_known(out, id, now, |record, cx| record.offer(cx, &tag, entrance, delivery, shared));
     }
 
     /// The end of a turn of the shard: what marks and imports of the turn lead to, and what is due.

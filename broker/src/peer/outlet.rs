@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::clock::Stamp;
+use crate::link::LaneRuns;
 use crate::message::Delivery;
 use crate::session::Limits;
 
+use super::had::Entrance;
 use super::head::SessionHead;
 
 /// A session that this shard owns, as far as a move is concerned.
@@ -133,6 +135,12 @@ pub trait Outlet {
 
     /// Ends a session as a CONNECT with Clean Start does: its connection gets 0x8E, its will is published.
     fn end(&mut self, id: &str);
+
+    /// What this node has had over links.
+    fn taken(&self) -> Vec<LaneRuns>;
+
+    /// Whether it has had this.
+    fn has_had(&self, entrance: &Entrance) -> bool;
 
     /// Asks for versions of this node's interest that contain what the index holds now, and that nobody was told of yet:
     /// for each other node a number of its own, told even if nothing differs, and for this node one that its shards mark

@@ -9,6 +9,7 @@ use crate::message::Delivery;
 use super::bounds::{DWELL_FORGET, Repeat, STREAM_QUIET, Settings};
 use super::control::{Control, Entry, Export, Stream};
 use super::envelope::{self, Lives};
+use super::had::{Entrance, Had};
 use super::incoming::Wants;
 use super::nodes::Nodes;
 use super::order::{Held, Origin};
@@ -81,7 +82,9 @@ pub struct Record {
     /// The stake that will say since when messages come directly.
     pub staking: Option<u64>,
     /// What came meanwhile, with the tag that decides about it, unless it is decided.
-    pub undecided: Vec<(Arc<Tag>, bool, Delivery)>,
+    pub undecided: Vec<Undecided>,
+    /// What it had over links, where it was before and by who had it before.
+    pub had: Had,
     /// Messages for it are offered to this record.
     pub watched: bool,
     /// The client that is served as soon as all shards of this node know where its session is: what it subscribes to and
@@ -99,6 +102,19 @@ pub struct Record {
     pub moved: Option<(Millis, u32)>,
     /// When the shard looks at it next, as its table of timers has it.
     pub scheduled: Option<Millis>,
+}
+
+/// A message of which it is not known yet whose it is.
+#[derive(Debug)]
+pub struct Undecided {
+    /// What decides about it.
+    pub tag: Arc<Tag>,
+    /// It is this node's, whatever the tag says.
+    pub given: bool,
+    /// Where it came from another cluster.
+    pub entrance: Option<Entrance>,
+    /// The message.
+    pub delivery: Delivery,
 }
 
 /// What a node is to a session.
@@ -330,6 +346,7 @@ impl Record {
             hold_until: Millis(0),
             staking: None,
             undecided: Vec::new(),
+            had: Had::default(),
             watched: false,
             serving: None,
             lookup: None,
@@ -380,7 +397,8 @@ impl Record {
                 let asks = self.streams.iter().map(|open| open.ask_at).min();
                 let refused = self.staking.is_none() && self.streams.iter().any(|open| open.refused.is_some());
                 let held = (refused || !self.held.is_empty()).then_some(self.hold_until);
-                asks.into_iter().chain(held).min()
+                let had = self.had.due().filter(|_| self.watched && !self.is_unsettled());
+                asks.into_iter().chain(held).chain(had).min()
             }
             Role::Frozen(frozen) => Some(frozen.until.min(frozen.repeat.next)),
             Role::Drain(drain) => Some(drain.until.min(drain.repeat.next)),
@@ -427,7 +445,7 @@ impl Record {
         {
             self.trail.forget_oldest();
         }
-        if self.watched && !self.is_unsettled() && self.held.is_empty() {
+        if self.watched && !self.is_unsettled() && self.held.is_empty() && self.had.is_over(cx.out, cx.now) {
             self.watched = false;
             self.serving = None;
             cx.out.unwatch(cx.id);
@@ -441,10 +459,11 @@ impl Record {
         self.streams.clear();
         self.wants = Wants::default();
         self.wanted.clear();
+        self.had = Had::default();
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
         let is_drain = matches!(self.role, Role::Drain(_));
         let log = self.log.drain(..).map(|entry| entry.delivery).filter(|_| is_drain);
-        let undecided = self.undecided.drain(..).map(|(_, _, delivery)| delivery);
+        let undecided = self.undecided.drain(..).map(|undecided| undecided.delivery);
         let held = std::mem::take(&mut self.held).into_deliveries();
         // What came by a shared subscription is not this session's alone.
         for delivery in log.chain(held).chain(undecided).filter(|delivery| delivery.group != 0) {

@@ -93,7 +93,11 @@ impl Record {
             let is_mine = || entry.tag.as_ref().is_none_or(|tag| trail.accepts(&me, tag));
             kept.is_some_and(|(_, index)| entry.index > index) && is_mine()
         });
+        self.had = export.had.begin(cx.now + cx.common.settings.keep);
         for entry in rest {
+            if !self.had.note(entry.entrance) {
+                continue;
+            }
             let origin = entry.tag.map(|tag| tag.origin.clone());
             self.held.push(Part::of(self.epoch, entry.index, self.queued), origin, entry.delivery);
         }
@@ -184,7 +188,8 @@ impl Record {
             }
             self.streams[place].stream.index = entry.index;
             // What is not the sender's duty somebody else takes, or has taken.
-            if entry.tag.as_ref().is_none_or(|tag| self.trail.accepts(from, tag)) {
+            let is_theirs = entry.tag.as_ref().is_none_or(|tag| self.trail.accepts(from, tag));
+            if is_theirs && self.had.note(entry.entrance) {
                 cx.out.forwarded(cx.id, from, entry.delivery);
             }
         }

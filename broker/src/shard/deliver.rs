@@ -16,6 +16,7 @@ use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::message::Delivery;
 use crate::metrics::{Counters, Dropped};
+use crate::peer::Entrance;
 use crate::router::{Kind, Receiver, ReceiverFlags};
 use crate::session::{Flow, Limits};
 use crate::store::{Change, Store};
@@ -130,7 +131,9 @@ impl Core {
             let delivery = delivery(publication, ids, qos, retain, group);
             let (lane, shard) = (publication.passage.lane, publication.shard);
             let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
-            told.push(Told::Offered(Offered { slot, epoch: *epoch, node, shard, delivery, shared: flags.as_member() }));
+            let (epoch, shared) = (*epoch, flags.as_member());
+            let entrance = publication.passage.origin.and_then(Entrance::of);
+            told.push(Told::Offered(Offered { slot, epoch, node, shard, entrance, delivery, shared }));
             return;
         }
         if qos == Qos::AtMostOnce {

@@ -49,7 +49,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -212,14 +212,18 @@ pub fn shard_of(key: &[u8], shards: usize) -> usize {
 impl Shared {
     /// Whether a message of another cluster comes to this node for the first time.
     pub fn is_first(&self, origin: &Origin) -> bool {
-        // A panic between its lines leaves at most one message unknown.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(origin)
+        self.seen().take(origin)
     }
 
     /// Whether this node decides now which member of a group gets a message of another cluster: it has not decided so
     /// before, nor had the message for a member here.
     fn decides(&self, origin: &Origin, group: u32) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).decide(origin, group)
+        self.seen().decide(origin, group)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // A panic between its lines leaves at most one message unknown.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which persistent sessions other nodes say that they have.

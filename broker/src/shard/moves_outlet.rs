@@ -9,9 +9,10 @@ use super::{Hashing, Shard};
 use crate::auth::{self, Identity};
 use crate::clock::{self, Millis, Stamp};
 use crate::codec::Reason;
+use crate::link::LaneRuns;
 use crate::message::{Delivery, Message};
 use crate::metrics::Closed;
-use crate::peer::{Claim, Outlet, Refusal, Serve, Session, SessionHead, SubscriptionHead, WillHead};
+use crate::peer::{Claim, Entrance, Outlet, Refusal, Serve, Session, SessionHead, SubscriptionHead, WillHead};
 use crate::router::{Kind, Presence, Receiver, ReceiverFlags, SubscriptionEntry};
 use crate::session::{Flow, Inbound, Limits, Outbound};
 use crate::store::Change;
@@ -144,6 +145,14 @@ impl Outlet for MovesOutlet<'_> {
         if let Some(slot) = self.shard.find(id) {
             self.shard.replace_session(slot, TAKEN_OVER);
         }
+    }
+
+    fn taken(&self) -> Vec<LaneRuns> {
+        self.shard.shared.seen().taken()
+    }
+
+    fn has_had(&self, entrance: &Entrance) -> bool {
+        self.shard.shared.seen().has(&entrance.lane, entrance.place)
     }
 
     fn stake(&mut self, token: u64) {

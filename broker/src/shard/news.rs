@@ -6,7 +6,7 @@ use super::batch::Note;
 use super::{Control, Shard};
 use crate::link::{Mark, Version};
 use crate::message::Delivery;
-use crate::peer::Lane;
+use crate::peer::{Entrance, Lane};
 
 /// Something for sessions that move.
 pub enum Told {
@@ -26,6 +26,8 @@ pub struct Offered {
     pub node: Option<Arc<str>>,
     /// The shard there that routed it.
     pub shard: u8,
+    /// Where it came from another cluster, if it did.
+    pub entrance: Option<Entrance>,
     /// The message.
     pub delivery: Delivery,
     /// It came by a shared subscription of which this member was chosen.
@@ -120,7 +122,7 @@ impl Shard {
     }
 
     fn offer(&mut self, offered: Offered) {
-        let Offered { slot, epoch, node, shard, delivery, shared } = offered;
+        let Offered { slot, epoch, node, shard, entrance, delivery, shared } = offered;
         let Some(row) = self.core.rows.get(slot as usize).filter(|row| row.epoch == epoch) else { return };
         let Some(id) = row.client().map(|client| client.id.clone()) else { return };
         let node = node.unwrap_or_else(|| Arc::clone(&self.shared.local.node));
@@ -128,7 +130,7 @@ impl Shard {
             // It was settled while the message was on its way here.
             return self.append_delivery(slot, delivery, false);
         }
-        let lane = Lane { node: &node, shard };
+        let lane = Lane { node: &node, shard, entrance: entrance.as_ref() };
         self.act_moves(|moves, out, now| moves.offer(out, &id, lane, delivery, shared, now));
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::bounds::{ORDER_HOLD, Settings};
 use super::super::control::{Control, Entry, Export, Forward, Stream};
 use super::super::envelope::Envelope;
+use super::super::had::{Entrance, Had};
 use super::super::nodes::{Nodes, Reach};
 use super::super::outlet::{Claim, Outlet, Refusal, Serve, Session};
 use super::super::record::{Answer, Common, Cx, Open, Record, Role};
@@ -14,6 +15,7 @@ use super::super::trail::{Since, Stay, Trail};
 use super::{Held, Part, Waiting};
 use crate::clock::{Millis, Stamp};
 use crate::codec::{Qos, Version};
+use crate::link::LaneRuns;
 use crate::message::Delivery;
 use crate::message::tests::message;
 use crate::peer::SessionHead;
@@ -123,6 +125,14 @@ impl Outlet for World {
 
     fn end(&mut self, _: &str) {}
 
+    fn taken(&self) -> Vec<LaneRuns> {
+        Vec::new()
+    }
+
+    fn has_had(&self, _: &Entrance) -> bool {
+        false
+    }
+
     fn stake(&mut self, _: u64) {}
 
     fn serve(&mut self, _: &str, _: Serve) {}
@@ -186,7 +196,8 @@ impl Owner {
     fn forward_behind(&mut self, node: &str, first: u64, numbers: &[u8], caught_up: bool, behind: &[&str]) {
         let behind = behind.iter().copied().map(Arc::from).collect();
         let stream = stamp(if node == "a" { 10 } else { 20 });
-        let entry = |(index, number): (u64, &u8)| Entry { index, tag: None, delivery: delivery(*number) };
+        let entry =
+            |(index, number): (u64, &u8)| Entry { index, tag: None, entrance: None, delivery: delivery(*number) };
         let entries = (first..).zip(numbers).map(entry).collect();
         let epoch = self.record.epoch;
         let forward = Forward { stream, epoch, wants_trail: false, caught_up, behind, entries };
@@ -389,6 +400,7 @@ fn what_is_left_of_an_earlier_stay_is_looked_at_as_what_others_forward() {
         trail,
         unasked: Vec::new(),
         dwell: 0,
+        had: Had::default(),
         head: head(),
     };
     owner.record.on_connect(&mut cx, stamp(70), false);
@@ -397,7 +409,7 @@ fn what_is_left_of_an_earlier_stay_is_looked_at_as_what_others_forward() {
     lookup.taking = Some(("b".into(), 1));
     owner.record.on_given(&mut cx, &"b".into(), stamp(70));
     assert!(owner.world.got.is_empty(), "it is behind the queue of b");
-    let entry = Entry { index: 1, tag: None, delivery: delivery(3) };
+    let entry = Entry { index: 1, tag: None, entrance: None, delivery: delivery(3) };
     let forward = Forward {
         stream: stamp(60),
         epoch: stamp(70),

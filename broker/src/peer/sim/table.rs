@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::clock::{Millis, Stamp, StampClock};
 use crate::codec::{Qos, Version};
+use crate::link::LaneRuns;
 use crate::message::Delivery;
-use crate::peer::{Claim, Directory, Outlet, Refusal, Serve, Session, SessionHead, SubscriptionHead};
+use crate::peer::{Claim, Directory, Entrance, Outlet, Refusal, Serve, Session, SessionHead, SubscriptionHead};
 use crate::session::{Flow, Inbound, Limits, Outbound};
 use crate::topic::Subscription;
 
@@ -359,6 +360,14 @@ impl Outlet for Table {
 
     fn end(&mut self, id: &str) {
         self.end_row(id);
+    }
+
+    fn taken(&self) -> Vec<LaneRuns> {
+        Vec::new()
+    }
+
+    fn has_had(&self, _: &Entrance) -> bool {
+        false
     }
 
     fn stake(&mut self, token: u64) {

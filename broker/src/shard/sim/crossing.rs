@@ -24,7 +24,7 @@ fn nodes_of_linked_clusters_that_die_take_along_what_was_theirs_and_nothing_else
 
 #[test]
 fn nodes_of_linked_clusters_that_are_emptied_take_nothing_along() {
-    holds("linked, evacuations", &Plan { sessions_move: true, evacuations: 1, ..Plan::linked(2, 2) }, 100);
+    holds("linked, evacuations", &Plan { sessions_move: true, evacuations: 1, ..Plan::linked(2, 2) }, 140);
 }
 
 #[test]
