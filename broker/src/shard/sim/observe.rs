@@ -9,7 +9,7 @@ use super::world::{Node, World};
 impl World {
     /// Takes note of what a node says of the others.
     pub(super) fn observe(&mut self, node: usize) {
-        let Self { now, nodes, weather, trace, plan, .. } = self;
+        let Self { now, nodes, weather, trace, plan, oracle, .. } = self;
         let now = *now;
         let Node { life, moves, .. } = &mut nodes[node];
         let Some(life) = life else { return };
@@ -31,6 +31,9 @@ impl World {
                 continue;
             };
             if suspended {
+                if !weather.met[node][other] && weather.suspended[node][other] <= weather.since[node] {
+                    oracle.gave_up(node, other, weather);
+                }
                 weather.suspended[node][other] = now;
             }
             let known = &mut weather.disconnected[node][other];

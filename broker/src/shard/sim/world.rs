@@ -412,7 +412,6 @@ impl World {
         self.weather.lives[node] += 1;
         self.weather.alive[node] = true;
         self.weather.since[node] = self.now;
-        self.oracle.began_anew(node, self.now, &self.weather);
         let members = self.members_of(self.plan.cluster(node));
         let (shards, seed) = (self.nodes[node].shards, self.random.next());
         let incarnation = (self.wall(node) / 1000).max(self.nodes[node].incarnation + 1);

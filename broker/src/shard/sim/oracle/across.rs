@@ -37,15 +37,14 @@ impl Message {
 // === impl Oracle ===
 
 impl Oracle {
-    /// A node begins anew. If it can't reach another one of its cluster it gives that up unheard, and what it takes over the
-    /// link then is lost for those there.
-    pub fn began_anew(&mut self, node: usize, now: Micros, weather: &Weather) {
+    /// A node that began anew gives up another one of its cluster that it has never heard of: what it takes over the link from
+    /// now on is lost for those there.
+    pub fn gave_up(&mut self, node: usize, other: usize, weather: &Weather) {
         let (messages, sessions) = (&self.messages, &self.sessions);
         let is_deaf_to = |message: usize, session: &Session| {
-            let is_apart = |at: &usize| weather.troubled[node][*at] > now + MET;
             messages[message].cluster != session.cluster
                 && weather.cluster[node] == session.cluster
-                && session.left.keys().chain([&session.node]).any(is_apart)
+                && (session.node == other || session.left.contains_key(&other))
         };
         for owed in &mut self.owed {
             owed.excused |= is_deaf_to(owed.message, &sessions[owed.session]);
@@ -56,10 +55,6 @@ impl Oracle {
         }
     }
 }
-
-/// Until so long after nothing stands between two nodes, something is said to stand there: the time that they take to find
-/// each other.
-const MET: Micros = 4_100_000;
 
 // === impl Session ===
 

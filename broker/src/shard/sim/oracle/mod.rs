@@ -411,7 +411,9 @@ impl Oracle {
     /// A message is sent again, perhaps at another node.
     pub fn resent(&mut self, number: usize, node: usize, now: Micros, weather: &Weather) {
         self.resent_release(number, node);
-        if node != self.messages[number].node {
+        let Message { node: before, life, .. } = self.messages[number];
+        // A node that began anew is another one too: perhaps it is not told yet what is wanted elsewhere.
+        if (node, weather.lives[node]) != (before, life) {
             for owed in self.owed.iter_mut().filter(|owed| owed.message == number) {
                 let session = &self.sessions[owed.session];
                 let subscription = session.subscriptions.get(&owed.filter);
