@@ -14,6 +14,7 @@ scenarios!(
     a_pubrec_with_an_error_ends_the_message,
     many_messages_of_qos_2_arrive_once_and_in_order,
     an_id_that_was_refused_is_free_for_another_message,
+    an_acknowledgement_of_another_qos_ends_the_connection_and_the_message_comes_again,
 );
 
 async fn a_repeated_publish_is_acknowledged_and_not_delivered_again(placement: Placement) {
@@ -186,4 +187,23 @@ async fn an_id_that_was_refused_is_free_for_another_message(placement: Placement
     publisher.send(Publish::new(5, "open", "two").qos(2, 6).bytes()).await;
     publisher.expect(packet::pubrec(6)).await;
     subscriber.expect_message("open", "two").await;
+}
+
+async fn an_acknowledgement_of_another_qos_ends_the_connection_and_the_message_comes_again(placement: Placement) {
+    let site = placement.start().await;
+    let wrong = [(1, 0x50), (1, 0x70), (2, 0x40), (2, 0x70)];
+    for (level, (qos, kind)) in [4, 5].into_iter().flat_map(|level| wrong.map(|wrong| (level, wrong))) {
+        let id = format!("subscriber-{level}-{qos}-{kind:x}");
+        let (mut subscriber, _) = Client::persistent(site.far, level, &id).await;
+        subscriber.subscribe(&[(&id, qos)]).await;
+        let mut publisher = Client::clean(site.near, level, "publisher").await;
+        publisher.send(Publish::new(level, &id, "x").qos(qos, 5).bytes()).await;
+        let got = subscriber.message().await;
+        subscriber.send(packet::packet(kind, &got.id.to_be_bytes())).await;
+        let reasons: Vec<u8> = subscriber.rest().await.iter().map(|got| got.disconnect().reason).collect();
+        assert_eq!(reasons, if level == 5 { &[0x82][..] } else { &[] }, "{id}");
+        let (mut subscriber, _) = Client::persistent(site.far, level, &id).await;
+        let again = subscriber.message().await;
+        assert_eq!((again.id, again.flags), (got.id, 8 | qos << 1), "{id}");
+    }
 }

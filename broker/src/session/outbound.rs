@@ -67,8 +67,11 @@ pub enum Acknowledged {
     Completed,
     /// PUBREC taken: a PUBREL is due.
     Release,
-    /// No such message is in flight, or not in this state.
+    /// No such message is in flight.
     Unknown,
+    /// It is in flight, and this acknowledges nothing that was sent of it: PUBACK at QoS 2, PUBREC or PUBCOMP at QoS 1, PUBCOMP
+    /// before PUBREC.
+    Mismatched,
 }
 
 // === impl Outbound ===
@@ -128,7 +131,8 @@ impl Outbound {
             }
             // A repeated PUBREC: the PUBREL was lost with a connection, or the client is hasty.
             State::PubcompAwaited => Acknowledged::Release,
-            State::PubackAwaited | State::Done => Acknowledged::Unknown,
+            State::PubackAwaited => Acknowledged::Mismatched,
+            State::Done => Acknowledged::Unknown,
         }
     }
 
@@ -144,7 +148,7 @@ impl Outbound {
 
     /// Ends a message without the client: it can't be sent to it.
     pub fn abandon(&mut self, packet_id: u16) {
-        if self.finish(packet_id, State::PubackAwaited) == Acknowledged::Unknown {
+        if self.finish(packet_id, State::PubackAwaited) == Acknowledged::Mismatched {
             self.finish(packet_id, State::PubrecAwaited);
         }
     }
@@ -267,7 +271,7 @@ impl Outbound {
     fn finish(&mut self, packet_id: u16, expected: State) -> Acknowledged {
         let Some(at) = self.place(packet_id) else { return Acknowledged::Unknown };
         if self.states[at] != expected {
-            return Acknowledged::Unknown;
+            return if self.states[at] == State::Done { Acknowledged::Unknown } else { Acknowledged::Mismatched };
         }
         self.states[at] = State::Done;
         self.forget(at);
@@ -404,9 +408,11 @@ mod tests {
         let mut outbound = Outbound::default();
         let one = outbound.assign(Qos::AtLeastOnce, None);
         let two = outbound.assign(Qos::ExactlyOnce, None);
-        assert_eq!(outbound.puback(two), Acknowledged::Unknown);
-        assert_eq!(outbound.pubrec(one, true), Acknowledged::Unknown);
-        assert_eq!(outbound.pubcomp(two), Acknowledged::Unknown);
+        assert_eq!(outbound.puback(two), Acknowledged::Mismatched);
+        assert_eq!(outbound.pubrec(one, true), Acknowledged::Mismatched);
+        assert_eq!(outbound.pubrec(one, false), Acknowledged::Mismatched);
+        assert_eq!(outbound.pubcomp(one), Acknowledged::Mismatched);
+        assert_eq!(outbound.pubcomp(two), Acknowledged::Mismatched);
         assert_eq!(outbound.puback(0), Acknowledged::Unknown);
         assert_eq!(outbound.puback(999), Acknowledged::Unknown);
         assert_eq!(outbound.in_flight(), 2);

@@ -26,7 +26,7 @@ impl Shard {
         let taken = match Kind::of(packet[0]) {
             Ok(Kind::Publish) => return self.publish_packet(slot, version, packet),
             Ok(Kind::Puback | Kind::Pubrec | Kind::Pubrel | Kind::Pubcomp) => {
-                ack::decode(packet, version).map(|ack| self.acknowledge(slot, version, &ack))
+                ack::decode(packet, version).and_then(|ack| self.acknowledge(slot, version, &ack))
             }
             Ok(Kind::Subscribe) => self.subscribe_packet(slot, version, packet),
             Ok(Kind::Unsubscribe) => self.unsubscribe_packet(slot, version, packet),
@@ -54,9 +54,9 @@ impl Shard {
         taken.unwrap_or_else(|error| self.refuse_packet(slot, error))
     }
 
-    fn acknowledge(&mut self, slot: u32, version: Version, ack: &Ack<'_>) -> Next {
-        let Some(row) = self.core.rows.get_mut(slot as usize) else { return Next::Closed };
-        let Role::Client(client) = &mut row.role else { return Next::Continue };
+    fn acknowledge(&mut self, slot: u32, version: Version, ack: &Ack<'_>) -> Result<Next, Error> {
+        let Some(row) = self.core.rows.get_mut(slot as usize) else { return Ok(Next::Closed) };
+        let Role::Client(client) = &mut row.role else { return Ok(Next::Continue) };
         let flow = row.flow.get_or_insert_default();
         let packet_id = ack.packet_id;
         let persistent = client.is_persistent();
@@ -71,7 +71,7 @@ impl Shard {
                 }
                 let reason = if known { Reason::Success } else { Reason::PacketIdNotFound };
                 self.answer(slot, version, AckKind::Pubcomp, packet_id, reason);
-                return Next::Continue;
+                return Ok(Next::Continue);
             }
         };
         match outcome {
@@ -94,8 +94,14 @@ impl Shard {
                 self.answer(slot, version, AckKind::Pubrel, packet_id, Reason::PacketIdNotFound);
             }
             Acknowledged::Unknown => {}
+            // The message would be in flight for ever, and its place in the window lost.
+            Acknowledged::Mismatched => {
+                return Err(Error::protocol(
+                    "an acknowledgement came that the QoS of its message has not [MQTT-4.3.2] [MQTT-4.3.3]",
+                ));
+            }
         }
-        Next::Continue
+        Ok(Next::Continue)
     }
 
     /// Appends one of the four acknowledgements.
