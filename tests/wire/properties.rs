@@ -82,8 +82,8 @@ async fn a_disconnect_says_why() {
     let broker = Broker::anonymous().await;
     let mut client = Client::clean(broker.address, 5, "why").await;
     client.send(Publish::new(5, "a/#", "x").bytes()).await;
-    // Topic Name invalid [MQTT-3.3.2-2].
-    let got = client.disconnected(0x90).await;
+    // Malformed Packet [MQTT-3.3.2-2]: 0x90 is for a topic name that is correctly formed.
+    let got = client.disconnected(0x81).await;
     assert!(got.properties.text(0x1f).is_some_and(|s| s.len() > 10), "{got:x?}");
 }
 

@@ -181,7 +181,7 @@ async fn an_id_that_was_refused_is_free_for_another_message(placement: Placement
     subscriber.expect_message("open", "one").await;
     // The same where the refusal ends the connection, and the session goes on.
     publisher.send(Publish::new(5, "bad/+/name", "x").qos(2, 6).bytes()).await;
-    publisher.disconnected(0x90).await;
+    publisher.disconnected(0x81).await;
     let (mut publisher, present) = Client::persistent(site.near, 5, "publisher").await;
     assert!(present);
     publisher.send(Publish::new(5, "open", "two").qos(2, 6).bytes()).await;

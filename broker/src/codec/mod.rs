@@ -87,14 +87,14 @@ impl Error {
         Error { reason: Reason::ProtocolError, what }
     }
 
-    /// A topic name that is not valid: 0x81 where it is no MQTT string, else 0x90.
+    /// A topic name that is not taken: 0x90 is for one that is well formed (section 4.13), else 0x81.
     #[must_use]
     pub const fn topic_name(error: TopicError) -> Error {
         let reason = if error.is_malformed() { Reason::MalformedPacket } else { Reason::TopicNameInvalid };
         Error { reason, what: error.what() }
     }
 
-    /// A topic filter that is not valid: 0x81 where it is no MQTT string, else 0x8F.
+    /// A topic filter that is not taken: 0x8F is for one that is well formed (sections 3.9.3 and 4.13), else 0x81.
     #[must_use]
     pub const fn topic_filter(error: TopicError) -> Error {
         let reason = if error.is_malformed() { Reason::MalformedPacket } else { Reason::TopicFilterInvalid };

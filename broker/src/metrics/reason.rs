@@ -48,7 +48,7 @@ reasons! {
         SessionEnded "session_ended" "The session ended while the message waited in it.",
         RetainedFull "retained_full" "`maxRetainedMessages` were kept already; it was delivered but not retained.",
         NotAuthorized "not_authorized" "The publisher may not publish to the topic.",
-        TopicInvalid "topic_invalid" "The topic name broke a rule or had too many levels.",
+        TopicInvalid "topic_invalid" "The topic of a will had more than `maxTopicLevels` levels.",
     }
 }
 
@@ -91,7 +91,7 @@ reasons! {
         ProtocolError "protocol_error" "A packet broke a rule of the protocol.",
         PacketTooLarge "packet_too_large" "A packet was larger than `maxPacketSize`.",
         ReceiveMaximumExceeded "receive_maximum_exceeded" "The client had more publishes unacknowledged than `receiveMaximum`.",
-        TopicInvalid "topic_invalid" "A topic name or filter broke a rule.",
+        TopicInvalid "topic_invalid" "A topic name had more than `maxTopicLevels` levels.",
         TopicAliasInvalid "topic_alias_invalid" "A topic alias was 0, unknown or above `topicAliasMaximum`.",
         NotAuthorized "not_authorized" "The client did what it may not, and its protocol version has no softer answer.",
         Administrative "administrative" "Its listener, user or link was removed or changed.",

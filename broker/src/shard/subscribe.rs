@@ -12,18 +12,22 @@ use crate::router::{Kind, Presence, Receiver, ReceiverFlags, SubscriptionEntry};
 use crate::store::Change;
 use crate::topic::Subscription;
 
+/// What a packet says of each filter, and the filter, or why this broker does not take it.
+type Parsed<T> = Vec<(T, Result<Subscription, Error>)>;
+
 // === impl Shard ===
 
 impl Shard {
-    /// Takes a SUBSCRIBE.
+    /// Takes a SUBSCRIBE; nothing of it if one of its filters is malformed.
     pub(super) fn subscribe_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Result<Next, Error> {
         let subscribe = subscribe::decode(packet, version)?;
+        let wanted = self.parse(subscribe.filters(), |(text, _)| text)?;
         let mut reasons = Vec::new();
         let mut why = None;
         // Filters with what they want of the retained messages; sent after the SUBACK.
         let mut replays = Vec::new();
-        for (text, options) in subscribe.filters() {
-            match self.subscribe(slot, text, options, subscribe.subscription_id) {
+        for ((text, options), parsed) in wanted {
+            match parsed.and_then(|parsed| self.subscribe(slot, text, parsed, options, subscribe.subscription_id)) {
                 Ok((subscription, existed)) => {
                     reasons.push(granted(options.qos));
                     let send = match options.retain_handling {
@@ -63,17 +67,27 @@ impl Shard {
         }
     }
 
+    /// Parses the filters of a packet. One that this broker does not take is the answer to itself; one that is malformed
+    /// makes the whole packet so, which ends the connection `[MQTT-4.13.1-1]` (3.1.1: `[MQTT-4.8.0-1]`): 0x8F is the answer
+    /// to filters that are well formed (sections 3.9.3 and 3.11.3).
+    fn parse<'a, T>(&self, filters: impl Iterator<Item = T>, text: impl Fn(&T) -> &'a str) -> Result<Parsed<T>, Error> {
+        let max_levels = self.core.tuning.mqtt.max_topic_levels;
+        let parsed = filters.map(|item| match Subscription::parse(text(&item), max_levels) {
+            Err(error) if error.is_malformed() => Err(Error::topic_filter(error)),
+            parsed => Ok((item, parsed.map_err(Error::topic_filter))),
+        });
+        parsed.collect()
+    }
+
     /// Makes or changes one subscription; gives it back with whether it existed.
     fn subscribe(
         &mut self,
         slot: u32,
         text: &str,
+        subscription: Subscription,
         options: Options,
         id: Option<u32>,
     ) -> Result<(Subscription, bool), Error> {
-        let tuning = std::sync::Arc::clone(&self.core.tuning);
-        let tuning = &tuning.mqtt;
-        let subscription = Subscription::parse(text, tuning.max_topic_levels).map_err(Error::topic_filter)?;
         let core = &mut self.core;
         let gone = Error { reason: Reason::Unspecified, what: "the session is gone" };
         let Some(row) = core.rows.get_mut(slot as usize) else { return Err(gone) };
@@ -82,7 +96,7 @@ impl Shard {
         if !auth::may_subscribe(&client.identity, subscription.filter().as_str()) {
             return Err(Error { reason: Reason::NotAuthorized, what: "the filter is closed to clients" });
         }
-        if client.subscriptions.len() >= tuning.max_subscriptions as usize
+        if client.subscriptions.len() >= core.tuning.mqtt.max_subscriptions as usize
             && !client.subscriptions.contains_key(&subscription)
         {
             return Err(Error { reason: Reason::QuotaExceeded, what: "the session has `maxSubscriptions` already" });
@@ -129,12 +143,15 @@ impl Shard {
         self.core.pump(slot);
     }
 
-    /// Takes an UNSUBSCRIBE.
+    /// Takes an UNSUBSCRIBE; nothing of it if one of its filters is malformed.
     pub(super) fn unsubscribe_packet(&mut self, slot: u32, version: Version, packet: &[u8]) -> Result<Next, Error> {
         let unsubscribe = unsubscribe::decode(packet, version)?;
         let mut reasons = Vec::new();
-        for text in unsubscribe.filters() {
-            reasons.push(self.unsubscribe(slot, text));
+        for (text, parsed) in self.parse(unsubscribe.filters(), |text| *text)? {
+            reasons.push(match parsed {
+                Ok(subscription) => self.unsubscribe(slot, text, &subscription),
+                Err(error) => error.reason,
+            });
         }
         let reasons = if version == Version::V5 { reasons } else { Vec::new() };
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reasons, reason_string: None };
@@ -143,21 +160,17 @@ impl Shard {
         Ok(Next::Continue)
     }
 
-    fn unsubscribe(&mut self, slot: u32, text: &str) -> Reason {
+    fn unsubscribe(&mut self, slot: u32, text: &str, subscription: &Subscription) -> Reason {
         let core = &mut self.core;
-        let subscription = match Subscription::parse(text, core.tuning.mqtt.max_topic_levels) {
-            Ok(subscription) => subscription,
-            Err(error) => return Error::topic_filter(error).reason,
-        };
         let Some(row) = core.rows.get_mut(slot as usize) else { return Reason::Unspecified };
         let epoch = row.epoch;
         let Role::Client(client) = &mut row.role else { return Reason::Unspecified };
-        let Some(state) = client.subscriptions.remove(&subscription) else { return Reason::NoSubscriptionExisted };
+        let Some(state) = client.subscriptions.remove(subscription) else { return Reason::NoSubscriptionExisted };
         core.counters.subscriptions -= 1;
         // Nothing more is added to what is under way [MQTT-3.10.4-2].
-        client.replays.retain(|replay| Subscription::Plain(replay.filter.clone()) != subscription);
+        client.replays.retain(|replay| Subscription::Plain(replay.filter.clone()) != *subscription);
         let receiver = Receiver { slot, epoch, shard: core.shard, flags: state.flags };
-        self.shared.index.unsubscribe(&subscription, receiver);
+        self.shared.index.unsubscribe(subscription, receiver);
         if client.is_persistent() {
             core.store.write(Change::Unsubscribed { client_id: &client.id, filter: text });
         }

@@ -86,20 +86,22 @@ impl TopicError {
         }
     }
 
-    /// Whether the bytes are no MQTT string at all, so that the packet with them is malformed.
+    /// Whether the text breaks a rule of the specification, so that the packet with it is malformed. What is left is well
+    /// formed, and not taken by this broker.
     #[must_use]
     pub const fn is_malformed(self) -> bool {
         match self {
-            TopicError::NotUtf8 | TopicError::Nul => true,
+            TopicError::TooManyLevels => false,
             TopicError::Empty
             | TopicError::TooLong
-            | TopicError::TooManyLevels
+            | TopicError::NotUtf8
+            | TopicError::Nul
             | TopicError::WildcardInName
             | TopicError::WildcardInLevel
             | TopicError::HashNotLast
             | TopicError::ShareNameEmpty
             | TopicError::ShareNameWildcard
-            | TopicError::ShareWithoutFilter => false,
+            | TopicError::ShareWithoutFilter => true,
         }
     }
 }
