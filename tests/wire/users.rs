@@ -51,6 +51,21 @@ async fn anonymous_clients_are_refused_unless_they_are_allowed() {
 }
 
 #[tokio::test]
+async fn a_user_name_is_no_hindrance_where_anybody_is_let_in_and_there_are_no_users() {
+    let mut broker = Broker::anonymous().await;
+    for level in [4, 5] {
+        assert_eq!(reason(&broker, Connect::new(level, "a").login("anybody", "anything")).await, 0);
+    }
+    let mut changed = broker.config.clone();
+    changed.authentication.users_file = Some("users.yaml".into());
+    changed.hash = "with users".into();
+    broker.rewrite(changed, &[("users.yaml", USERS)]);
+    broker.admin.status_when("the change is taken", |s| s.config_hash == "with users").await;
+    assert_eq!(reason(&broker, Connect::new(5, "a").login("anybody", "anything")).await, 0x86);
+    assert_eq!(reason(&broker, Connect::new(5, "a")).await, 0);
+}
+
+#[tokio::test]
 async fn a_user_added_to_the_file_comes_in_and_nobody_is_disturbed() {
     let mut broker = Broker::start(config(), &[("users.yaml", USERS)]).await;
     let (mut client, _) = Client::connect(broker.address, &Connect::new(5, "first").login("demo", "demo")).await;

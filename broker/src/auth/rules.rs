@@ -67,6 +67,9 @@ pub(super) struct Rules {
     /// Some of the credentials; one of them stands in for that of an unknown user.
     decoys: Vec<Credential>,
     anonymous: Anonymous,
+    /// Anonymous clients are let in and there is no users file: nobody's user name means anything, so that a client with one
+    /// is as good as without.
+    names_are_idle: bool,
     /// Our own cluster, which no link leads to.
     own_cluster: String,
     links: Vec<LinkRule>,
@@ -100,6 +103,8 @@ impl Rules {
             users: loaded.users.iter().map(|(name, credential)| (name.clone(), credential.clone())).collect(),
             decoys: loaded.users.values().step_by(step).cloned().collect(),
             anonymous: loaded.config.authentication.anonymous,
+            names_are_idle: loaded.config.authentication.anonymous == Anonymous::Allowed
+                && loaded.config.authentication.users_file.is_none(),
             own_cluster: loaded.config.cluster_name.clone(),
             links,
             link_users,
@@ -108,7 +113,9 @@ impl Rules {
 
     /// A user name is believed by its password, even where a certificate was given; a certificate alone by its name.
     pub fn claim<'a>(&'a self, attempt: &Attempt<'a>) -> Claim<'a> {
-        match (attempt.username, attempt.certificate_name) {
+        // Users of links have passwords of their own, whoever else is let in.
+        let username = attempt.username.filter(|user| !self.names_are_idle || self.users.contains_key(*user));
+        match (username, attempt.certificate_name) {
             (Some(user), _) => {
                 Claim::Password { user, password: attempt.password.unwrap_or_default(), known: self.users.get(user) }
             }

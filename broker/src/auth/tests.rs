@@ -22,6 +22,7 @@ fn config(anonymous: Anonymous) -> Config {
         "links":[{"name":"to-cloud","remoteCluster":"cloud"},{"name":"to-plant","remoteCluster":"plant"}]}"#;
     let mut config: Config = serde_json::from_str(text).expect("a configuration");
     config.authentication.anonymous = anonymous;
+    config.authentication.users_file = Some("users.yaml".into());
     config.links[0].accept = Accept { users: vec!["cloud-user".into(), "cert".into()], ..Accept::default() };
     config.links[1].accept = Accept { any_user: true, ..Accept::default() };
     config
@@ -101,6 +102,29 @@ async fn anonymous_clients_are_refused_unless_allowed_and_certificates_have_name
     // A certificate does not make up for a wrong password.
     let both = Attempt { certificate_name: Some("meter-7"), ..with_password("demo", "wrong") };
     assert_eq!(refusing.authenticate(&both).await, Err(Refusal::BadPassword));
+}
+
+#[tokio::test]
+async fn where_anybody_is_let_in_and_no_users_file_says_who_is_who_a_user_name_means_nothing() {
+    let mut loaded = loaded(Anonymous::Allowed);
+    loaded.config.authentication.users_file = None;
+    loaded.users.retain(|name, _| name == "cloud-user");
+    let auth = |loaded: &Loaded| {
+        let verifier = Verifier::new([7; 32], 1, Arc::new(Board::new(1)));
+        Auth::new(loaded, Arc::new(verifier))
+    };
+    let allowing = auth(&loaded);
+    for name in ["", "demo"] {
+        let identity = allowing.authenticate(&with_password(name, "anything")).await;
+        assert_eq!(identity, Ok(Identity { user: None, role: Role::Client }), "{name:?}");
+    }
+    // Nobody comes in as a link by that, not even where any user may.
+    for user in ["demo", "cloud-user"] {
+        let attempt = Attempt { link_from: Some("plant"), ..with_password(user, "anything") };
+        assert!(allowing.authenticate(&attempt).await.is_err(), "{user}");
+    }
+    loaded.config.authentication.anonymous = Anonymous::Refused;
+    assert_eq!(auth(&loaded).authenticate(&with_password("demo", "anything")).await, Err(Refusal::BadPassword));
 }
 
 #[tokio::test]
