@@ -137,6 +137,25 @@ async fn enhanced_authentication_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_no_packet_of_the_size_of_connack_is_refused_and_its_session_left_alone() {
+    let broker = Broker::anonymous().await;
+    let mut before = Client::clean(broker.address, 5, "tiny").await;
+    let connect = |size: u8| Connect::new(5, "tiny").with([0x27, 0, 0, 0, size]);
+    // Where a refusal fits, it says Packet too large; nothing larger may be sent [MQTT-3.1.2-24].
+    for (size, answer) in [(4, None), (5, Some(0x95)), (15, Some(0x95))] {
+        let mut client = Client::open(broker.address, 5).await;
+        client.send(connect(size).bytes()).await;
+        let got: Vec<u8> = client.rest().await.iter().map(|got| got.connack().reason).collect();
+        assert_eq!(got, Vec::from_iter(answer), "{size}");
+    }
+    broker.admin.metric_when(r#"tombolo_connections_refused_total{reason="packet_too_large"}"#, 3.0).await;
+    before.ping().await;
+    let (mut client, _) = Client::connect(broker.address, &connect(60)).await;
+    client.ping().await;
+    before.disconnected(0x8e).await;
+}
+
+#[tokio::test]
 async fn a_second_connect_ends_the_connection() {
     let broker = Broker::anonymous().await;
     for level in [4, 5] {

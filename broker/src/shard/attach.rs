@@ -40,6 +40,10 @@ impl Shard {
         if self.shared.evacuation.is_active() {
             return self.turn_away(arrival);
         }
+        if !parked::takes(&arrival.connect, &accepted(&arrival.connect, assigned, &self.core.tuning)) {
+            self.shared.board.events.refuse(Refused::PacketTooLarge);
+            return parked::answer(arrival, Reason::PacketTooLarge);
+        }
         let stamp = self.shared.stamps.now(clock::unix_micros());
         if assigned {
             // Nobody else can have a session of this name.
@@ -92,8 +96,7 @@ impl Shard {
         core.counters.connected[usize::from(connect.version == Version::V5)] += 1;
         tracing::debug!(client = %client.id, %peer, session_present, "A client has connected.");
         self.note_claim(slot);
-        let Some(client) = self.core.rows.get(slot as usize).and_then(Row::client) else { return };
-        let answer = accepted(client, &connect, session_present, assigned, &self.core.tuning);
+        let answer = Connack { session_present, ..accepted(&connect, assigned, &self.core.tuning) };
         self.append(slot, |out| connack::encode(out, connect.version, &answer));
         if session_present {
             self.core.begin_resend(slot);
@@ -224,19 +227,21 @@ fn renew(client: &mut Client, connect: &Connect, tuning: &Tuning) {
     }
 }
 
-/// What CONNACK tells a client that is let in.
-fn accepted(client: &Client, connect: &Connect, session_present: bool, assigned: bool, tuning: &Tuning) -> Connack {
+/// What CONNACK tells a client that is let in, of whose session nothing is known yet.
+fn accepted(connect: &Connect, assigned: bool, tuning: &Tuning) -> Connack {
     let mut properties = connack::Properties::default();
     if connect.version == Version::V5 {
         let mqtt = &tuning.mqtt;
-        properties.session_expiry = (client.expiry != connect.properties.session_expiry).then_some(client.expiry);
+        let (expiry, keep_alive) =
+            (tuning.granted_expiry(connect.properties.session_expiry), tuning.granted_keep_alive(connect));
+        properties.session_expiry = (expiry != connect.properties.session_expiry).then_some(expiry);
         properties.receive_maximum = (mqtt.receive_maximum != u16::MAX).then_some(mqtt.receive_maximum);
         properties.maximum_packet_size = u32::try_from(mqtt.max_packet_size.0).ok();
         properties.topic_alias_maximum = (mqtt.topic_alias_maximum > 0).then_some(mqtt.topic_alias_maximum);
-        properties.server_keep_alive = (client.keep_alive != connect.keep_alive).then_some(client.keep_alive);
-        properties.assigned_client_id = assigned.then(|| client.id.to_string());
+        properties.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
+        properties.assigned_client_id = assigned.then(|| connect.client_id.clone());
     }
-    Connack { session_present, reason: Reason::Success, properties }
+    Connack { session_present: false, reason: Reason::Success, properties }
 }
 
 // === impl Will ===

@@ -7,6 +7,7 @@ use super::row::{Custody, Row};
 use crate::clock::Stamp;
 use crate::codec::Reason;
 use crate::codec::connack::{self, Connack};
+use crate::codec::connect::Connect;
 use crate::metrics::Refused;
 use crate::peer::{Refusal, Serve, Verdict};
 
@@ -65,10 +66,23 @@ impl Shard {
     }
 }
 
+/// Whether a client takes a CONNACK of that size: it must not be sent otherwise `[MQTT-3.1.2-24]`, and without one no client
+/// can go on.
+pub(super) fn takes(connect: &Connect, answer: &Connack) -> bool {
+    connect.properties.maximum_packet_size.is_none_or(|maximum| {
+        let mut out = Vec::new();
+        connack::encode(&mut out, connect.version, answer);
+        out.len() <= maximum as usize
+    })
+}
+
 /// Says why a connection is not let in, and closes it.
 pub(super) fn answer(arrival: Arrival, reason: Reason) {
     let Arrival { stream: transport, connect, guard, .. } = arrival;
     let mut out = Vec::new();
-    connack::encode(&mut out, connect.version, &Connack::refusal(reason));
+    let refusal = Connack::refusal(reason);
+    if takes(&connect, &refusal) {
+        connack::encode(&mut out, connect.version, &refusal);
+    }
     linger::answer_and_close(transport, out, guard);
 }
