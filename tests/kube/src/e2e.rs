@@ -14,7 +14,7 @@ use tombolo_tests::packet::Connect;
 use tombolo_tests::rumqtt::Client;
 
 use crate::house::{eventually, root};
-use crate::node::{ARCH, Node};
+use crate::node::{ARCH, Node, kill_broker_of};
 use crate::sandbox;
 use crate::traffic::{Count, Traffic, Way};
 
@@ -60,6 +60,7 @@ steps! {
     the_example_is_ready_and_nothing_of_it_differs_afterwards
     clients_at_both_services_hear_a_message_of_either_side_once
     a_pod_that_is_deleted_under_load_takes_nothing_with_it
+    a_broker_that_is_killed_takes_nothing_with_it_of_those_at_other_nodes
     a_rolling_update_under_load_loses_nothing_that_was_acknowledged
     fewer_nodes_and_more_again_under_load_lose_nothing_that_was_acknowledged
     an_operator_that_is_replaced_replaces_no_broker
@@ -148,7 +149,7 @@ impl EndToEnd {
     }
 
     async fn a_pod_that_is_deleted_under_load_takes_nothing_with_it(&self) {
-        let traffic = self.traffic("deleted").await;
+        let traffic = self.traffic(self.ways("deleted").await).await;
         let uid = "-o jsonpath={.metadata.uid}";
         let before = self.kubectl(&format!("-n {NAMESPACE} get pod deployment-local-1 {uid}")).await;
         self.kubectl(&format!("-n {NAMESPACE} delete pod deployment-local-1 --wait=false")).await;
@@ -161,8 +162,28 @@ impl EndToEnd {
         nothing_is_missing(traffic).await;
     }
 
+    async fn a_broker_that_is_killed_takes_nothing_with_it_of_those_at_other_nodes(&self) {
+        let (name, local) = ("killed", self.pod("deployment-local-0", 1883).await);
+        let ways = [
+            Way { name, from: local, to: self.pod("deployment-local-2", 1883).await, topic: "within" },
+            Way { name, from: local, to: self.pod("deployment-cloud-0", 2883).await, topic: "from-cluster" },
+        ];
+        let traffic = self.traffic(ways).await;
+        for pod in ["deployment-local-1", "deployment-cloud-1"] {
+            kill_broker_of(pod);
+            let count =
+                format!("-n {NAMESPACE} get pod {pod} -o jsonpath={{.status.containerStatuses[0].restartCount}}");
+            eventually("its container begins anew", async || self.kubectl(&count).await == "1").await;
+            self.kubectl(&format!("-n {NAMESPACE} wait --for=condition=Ready pod/{pod} --timeout=90s")).await;
+            self.all_ready().await;
+        }
+        for count in nothing_is_missing(traffic).await {
+            assert_eq!(count.lost_connections, 0, "nobody was at a node that was killed: {count:?}");
+        }
+    }
+
     async fn a_rolling_update_under_load_loses_nothing_that_was_acknowledged(&self) {
-        let traffic = self.traffic("rolled").await;
+        let traffic = self.traffic(self.ways("rolled").await).await;
         let before = self.pods("deployment-local").await;
         let change = json!({"spec": {"podOverrides": {"metadata": {"annotations": {"example.com/rolled": "once"}}},
                                      "update": {"minReadySeconds": 1, "evacuation": {"takeoverWaitSeconds": 5}}}});
@@ -179,7 +200,7 @@ impl EndToEnd {
     }
 
     async fn fewer_nodes_and_more_again_under_load_lose_nothing_that_was_acknowledged(&self) {
-        let traffic = self.traffic("scaled").await;
+        let traffic = self.traffic(self.ways("scaled").await).await;
         for nodes in [2, 3] {
             self.kubectl(&format!("-n {NAMESPACE} scale brokercluster deployment-local --replicas={nodes}")).await;
             eventually("as many pods as are wanted", async || self.pods("deployment-local").await.len() == nodes).await;
@@ -294,13 +315,16 @@ impl EndToEnd {
     }
 
     /// Within a cluster, and over the link out of it.
-    async fn traffic(&self, name: &'static str) -> Vec<Traffic> {
+    async fn ways(&self, name: &'static str) -> [Way; 2] {
         let (local, cloud) = (self.service("deployment-local").await, self.service("deployment-cloud").await);
-        let ways = [
+        [
             Way { name, from: local, to: local, topic: "within" },
             // What the example's links carry.
             Way { name, from: local, to: cloud, topic: "from-cluster" },
-        ];
+        ]
+    }
+
+    async fn traffic(&self, ways: [Way; 2]) -> Vec<Traffic> {
         let mut all = Vec::new();
         for way in ways {
             all.push(Traffic::start(way).await);
@@ -336,6 +360,12 @@ impl EndToEnd {
     async fn service(&self, cluster: &str) -> SocketAddr {
         let ip = self.kubectl(&format!("-n {NAMESPACE} get service {cluster} -o jsonpath={{.spec.clusterIP}}")).await;
         let port = if cluster == CLUSTERS[0] { 1883 } else { 2883 };
+        (ip.parse::<std::net::IpAddr>().expect("an address"), port).into()
+    }
+
+    /// Where clients of one node connect.
+    async fn pod(&self, name: &str, port: u16) -> SocketAddr {
+        let ip = self.kubectl(&format!("-n {NAMESPACE} get pod {name} -o jsonpath={{.status.podIP}}")).await;
         (ip.parse::<std::net::IpAddr>().expect("an address"), port).into()
     }
 

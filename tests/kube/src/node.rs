@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tombolo_tests::child::Child;
 
@@ -210,6 +211,23 @@ async fn containerd(folder: &Path) -> Child {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     child
+}
+
+/// Sends SIGKILL to the broker of a pod, as the kernel does when memory is short.
+pub fn kill_broker_of(pod: &str) {
+    let variable = format!("POD_NAME={pod}");
+    let is_its = |folder: &Path| {
+        let variables = fs::read(folder.join("environ")).unwrap_or_default();
+        variables.split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
+    };
+    let processes = fs::read_dir("/proc").expect("processes of the namespace").flatten();
+    let ids = processes.filter_map(|entry| {
+        let id: i32 = entry.file_name().to_str()?.parse().ok()?;
+        is_its(&entry.path()).then(|| Pid::from_raw(id))?
+    });
+    let ids: Vec<_> = ids.collect();
+    assert_eq!(ids.len(), 1, "{pod} has one process");
+    kill_process(ids[0], Signal::KILL).expect("it runs");
 }
 
 fn flag(name: &str, file: &Path) -> String {
