@@ -78,6 +78,9 @@ const RUNS_MAX: usize = 32;
 /// Lanes that a session takes along when it moves, those of which something came last: as many as a remote may have nodes.
 pub const LANES_ALONG_MAX: usize = 64;
 
+/// Seeds the lots of groups, at every node and in every version alike.
+const LOTS: u64 = 0x006c_6f74_7300_0001;
+
 /// Decisions that are remembered: a window of batches, and more. What is older may go to a second member.
 const DECIDED_MAX: usize = 65_536;
 
@@ -88,6 +91,26 @@ impl LaneId {
     pub fn is_lossy(&self) -> bool {
         self.life & LOSSY != 0
     }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// A number for this message, a group and a node, the same at all nodes: by it they choose a member alike.
+    pub fn lot(&self, group: u32, node: &str) -> u64 {
+        let Self { lane, from: _, place } = self;
+        let numbers = [lane.life, place.batch, u64::from(place.message) << 32 | u64::from(group)];
+        let seeded = numbers.iter().fold(LOTS, |seed, number| mix(seed ^ number));
+        lane.node.bytes().chain([0]).chain(node.bytes()).fold(seeded, |seed, byte| mix(seed ^ u64::from(byte)))
+    }
+}
+
+/// Scatters the bits of a number over all of them: the finalizer of SplitMix64.
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 // === impl LaneRuns ===

@@ -82,6 +82,30 @@ impl Group {
         if peers.is_empty() { self.next_of(sessions) } else { self.choose_node(local_first) }
     }
 
+    /// Who gets a message of which several nodes may choose a member, so that all of them choose at the same node while they know
+    /// the same of the group: of those who would be chosen from otherwise, the node that draws the lot. `draw` gives a number
+    /// for each node, none being this one; it is weighed by the members there.
+    pub fn choose_drawn(&self, draw: impl Fn(Option<Receiver>) -> u64) -> &Member {
+        let (sessions, peers) = self.parts();
+        let tally = if sessions.is_empty() { Tally::default() } else { self.0.turns.tally.get() };
+        let own = (!sessions.is_empty()).then_some(None);
+        let nodes = || own.into_iter().chain(peers.iter().map(Some));
+        let ranked = Rank::ALL.iter().find_map(|rank| {
+            let weight = |node: &Option<&Member>| node.map_or(rank.of(tally), |peer| rank.weight(peer));
+            // The node with the shortest time to wait, if each waits as by chance and its members shorten it.
+            let wait = |node: &Option<&Member>| {
+                let lot = (draw(node.map(|peer| peer.receiver)) as f64 + 1.0) / (u64::MAX as f64 + 2.0);
+                -lot.ln() / weight(node) as f64
+            };
+            nodes().filter(|node| weight(node) > 0).min_by(|one, other| wait(one).total_cmp(&wait(other)))
+        });
+        match ranked {
+            Some(Some(peer)) => peer,
+            Some(None) => self.next_of(sessions),
+            None => &self.members()[0],
+        }
+    }
+
     /// Who gets the next message of the sessions of this node, those on-line first.
     pub fn choose_local(&self) -> Option<&Member> {
         let (sessions, _) = self.parts();
@@ -249,6 +273,10 @@ mod tests {
         flags.iter().map(|online| Presence::new(*online)).collect()
     }
 
+    fn online_flags(count: u32) -> Vec<Presence> {
+        online(&vec![true; count as usize])
+    }
+
     /// How often each session was chosen.
     fn chosen(group: &Group, times: usize) -> Vec<usize> {
         let mut counts = vec![0; group.members().len()];
@@ -349,6 +377,55 @@ mod tests {
         expect(&[2], 2, Kind::Client);
         expect(&[100], 100, Kind::Peer);
         expect(&[], 1, Kind::Client);
+    }
+
+    #[test]
+    fn nodes_that_know_the_same_of_a_group_draw_the_same_node_each_as_often_as_it_has_members() {
+        // By node: how many are on-line there.
+        let online = [1_u32, 2, 5];
+        let lot = |message: u64, node: usize| Seed::new(message).bytes(&[node as u8]);
+        let seen_by = |me: usize| {
+            let mut tested = Tested::of(&online_flags(online[me]));
+            for other in (0..online.len()).filter(|other| *other != me) {
+                tested.peer(other as u32, true, online[other], 3);
+            }
+            tested.team.group()
+        };
+        let groups: Vec<Group> = (0..online.len()).map(seen_by).collect();
+        let mut counts = [0; 3];
+        for message in 0..800 {
+            let drawn = groups.iter().enumerate().map(|(me, group)| {
+                let node_of = |receiver: Receiver| receiver.slot.checked_sub(PEERS_AT).map(|slot| slot as usize);
+                let draw = |peer: Option<Receiver>| lot(message, peer.and_then(node_of).unwrap_or(me));
+                node_of(group.choose_drawn(draw).receiver).unwrap_or(me)
+            });
+            let drawn: Vec<usize> = drawn.collect();
+            assert!(drawn.iter().all(|node| *node == drawn[0]), "message {message}: {drawn:?}");
+            counts[drawn[0]] += 1;
+        }
+        for (node, count) in counts.iter().enumerate() {
+            let due = 100 * online[node];
+            assert!(u32::abs_diff(*count, due) < due / 3, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_lot_is_drawn_among_those_of_the_nearest_rank() {
+        let mut tested = Tested::of(&online(&[false]));
+        tested.peer(0, true, 0, 1);
+        tested.peer(1, false, 9, 9);
+        let drawn = |tested: &Tested, first: Option<u32>| {
+            let group = tested.team.group();
+            // Nobody waits less than who draws the greatest number.
+            let is_first = |peer: Option<Receiver>| peer.map(|peer| peer.slot - PEERS_AT) == first;
+            group.choose_drawn(|peer| if is_first(peer) { u64::MAX } else { 1 }).receiver.slot
+        };
+        assert_eq!([drawn(&tested, None), drawn(&tested, Some(0)), drawn(&tested, Some(1))], [0, 100, 0]);
+        tested.session(1, &Presence::new(true));
+        assert_eq!(drawn(&tested, Some(0)), 1);
+        [0, 1].iter().for_each(|slot| tested.remove(Kind::Client, *slot));
+        tested.remove(Kind::Peer, 0);
+        assert_eq!(drawn(&tested, None), 101);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::choices::Choices;
 use super::group::Group;
+use super::member::Member;
 use super::node::{Entry, Node};
 use super::receiver::{Kind, Receiver};
 
@@ -44,15 +45,13 @@ impl Route {
     /// Groups go by their turns and know nothing of each other: a session that is in two of them may get two copies, as
     /// one that also subscribes alone. A peer gets one, with all that is to become of it there.
     pub fn choose(&self, local_first: bool, into: &mut Choices) {
-        self.choose_where(local_first, into, |_| true);
+        self.choose_each(into, |group| Some(group.choose(local_first)));
     }
 
-    /// The same for those groups alone whose numbers are `wanted`.
-    pub fn choose_where(&self, local_first: bool, into: &mut Choices, mut wanted: impl FnMut(u32) -> bool) {
+    /// The same, chosen by somebody else: of each group one or nobody.
+    pub fn choose_each<'a>(&'a self, into: &mut Choices, mut choose: impl FnMut(&'a Group) -> Option<&'a Member>) {
         into.clear();
-        for group in self.groups.iter().filter(|group| wanted(group.number())) {
-            into.push(group.choose(local_first));
-        }
+        self.groups.iter().filter_map(&mut choose).for_each(|member| into.push(member));
         into.unite(&self.peers);
     }
 

@@ -8,7 +8,7 @@ use super::inbox::LANE_BYTES_MAX;
 use super::publication::{Passage, Publication};
 use crate::codec::{Error, Qos};
 use crate::metrics::Dropped;
-use crate::router::{Kind, Member, Receiver, Route};
+use crate::router::{Group, Kind, Member, Receiver, Route};
 
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,22 @@ impl Shard {
         let mut delivered = !route.groups.is_empty();
         let repeat = publication.passage.repeat;
         let local_first = core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
-        let (shared, origin) = (&self.shared, publication.passage.origin);
-        route.choose_where(local_first, &mut self.choices, |group| origin.is_none_or(|at| shared.decides(at, group)));
+        match publication.passage.origin {
+            None => route.choose(local_first, &mut self.choices),
+            // It may come to another node as well, if its lane goes on there, which is to choose alike: there is no node where
+            // it was published.
+            Some(origin) => {
+                let (shared, names) = (&self.shared, &self.peer_names);
+                let name_of = |peer| names.iter().find(|(_, known)| known.same(peer)).map_or("", |(name, _)| name);
+                let draw = |group: &Group, peer: Option<Receiver>| {
+                    origin.lot(group.number(), peer.map_or(&*shared.local.node, name_of))
+                };
+                route.choose_each(&mut self.choices, |group| {
+                    let decides = shared.decides(origin, group.number());
+                    decides.then(|| group.choose_drawn(|peer| draw(group, peer)))
+                });
+            }
+        }
         for (at, receiver) in route.receivers.iter().enumerate() {
             if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
                 continue;

@@ -28,6 +28,26 @@ fn nodes_of_linked_clusters_that_are_emptied_take_nothing_along() {
 }
 
 #[test]
+fn a_group_gets_what_is_sent_again_to_another_node_once() {
+    let plan = Plan { sessions_move: false, unruly: false, ..Plan::linked(2, 2) };
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+    let message = Message { topic: "s/0", qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+    let (mut twice, mut turned) = (0, 0);
+    for seed in 0..40 {
+        let mut steps = gather(&plan, u16::MAX, "$share/one/s/#", Qos::AtLeastOnce);
+        // Messages cross, and what acknowledges them does not, until lanes go on at other nodes.
+        steps.push(Step { at: 3_000_000, what: What::Shut(vec![(0, 2), (1, 3)], 30_000_000) });
+        steps.extend((0..plan.clients).map(|client| step(3_001_000, client, Deed::Publish(10, message))));
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        twice += outcome.world.oracle.given_twice();
+        turned += outcome.world.weather.turned.iter().map(Vec::len).sum::<usize>();
+    }
+    assert!(turned > 0, "no lane went on at another node");
+    assert_eq!(twice, 0, "so many messages went to two members of a group");
+}
+
+#[test]
 fn what_is_retained_crosses_with_its_flag() {
     let plan = Plan::linked(2, 1);
     let step = |at, client, deed| Step { at, what: What::Client(client, deed) };

@@ -37,6 +37,11 @@ impl Message {
 // === impl Oracle ===
 
 impl Oracle {
+    /// Messages of which members of groups of one cluster got more than one.
+    pub fn given_twice(&self) -> usize {
+        self.messages.iter().filter(|message| message.copies.iter().any(|copies| *copies > 1)).count()
+    }
+
     /// A node that began anew gives up another one of its cluster that it has never heard of: what it takes over the link from
     /// now on is lost for those there.
     pub fn gave_up(&mut self, node: usize, other: usize, weather: &Weather) {
