@@ -9,16 +9,16 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// What is held, in the order of the lane.
 #[derive(Clone, Debug, Default)]
-pub struct Held {
+pub struct HeldChunks {
     chunks: VecDeque<Chunk>,
     bytes: usize,
     /// Messages of chunks that were let go at the bound.
     let_go: u64,
 }
 
-// === impl Held ===
+// === impl HeldChunks ===
 
-impl Held {
+impl HeldChunks {
     /// Takes a chunk behind all others.
     pub fn take(&mut self, chunk: Chunk) {
         self.bytes += chunk.len();
@@ -73,7 +73,7 @@ mod tests {
         chunk
     }
 
-    fn places(held: &Held) -> Vec<u64> {
+    fn places(held: &HeldChunks) -> Vec<u64> {
         held.chunks.iter().map(Chunk::sequence).collect()
     }
 
@@ -81,7 +81,7 @@ mod tests {
     fn what_is_settled_is_let_go_and_the_oldest_when_it_is_too_much() {
         // With what stands around it, four of these have room and five do not.
         let fifth = HELD_BYTES_MAX / 5;
-        let mut held = Held::default();
+        let mut held = HeldChunks::default();
         (1..=4).for_each(|place| held.take(chunk(place, fifth)));
         held.release(1);
         assert_eq!(places(&held), [2, 3, 4]);

@@ -5,7 +5,7 @@ use crate::codec::Qos;
 use super::Now;
 use super::batch::BATCH_MAX;
 use super::chunk::{Chunk, message_len};
-use super::held::Held;
+use super::held::HeldChunks;
 use super::marks::{Mark, Marks};
 use super::outlet::Forward;
 use super::record;
@@ -41,7 +41,7 @@ pub struct LaneOut<S> {
     /// Buffers of chunks that are gone.
     spare: Vec<Vec<u8>>,
     /// What the other side has taken and members of shared subscriptions there have not acknowledged.
-    held: Held,
+    held: HeldChunks,
 }
 
 /// A chunk to be sent.
@@ -79,7 +79,7 @@ impl<S: Spool> LaneOut<S> {
             in_use: false,
             chunk_max: BATCH_MAX,
             spare: Vec::new(),
-            held: Held::default(),
+            held: HeldChunks::default(),
         }
     }
 
@@ -189,7 +189,7 @@ impl<S: Spool> LaneOut<S> {
     }
 
     /// What is held until members have acknowledged it.
-    pub fn held(&self) -> &Held {
+    pub fn held(&self) -> &HeldChunks {
         &self.held
     }
 

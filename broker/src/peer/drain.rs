@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::clock::Stamp;
 
 use super::bounds::{FORWARD_BYTES_MAX, FORWARD_MAX, Repeat};
-use super::control::{Control, Forward};
+use super::control::Control;
 use super::delivery;
+use super::forward::Forward;
 use super::outlet::Outlet;
 use super::record::{Cx, Groups, Record, Role};
 use super::trail::{Since, Tag, Trail};

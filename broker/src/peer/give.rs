@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::clock::{Millis, Stamp};
 
 use super::bounds::{DWELL_FORGET, Repeat};
-use super::control::{Control, Denial, Entry, Export};
+use super::control::{Control, Denial, Export, Purpose};
 use super::envelope::MESSAGE_MAX;
+use super::forward::Entry;
 use super::order::Part;
 use super::outlet::{Claim, Outlet, Refusal};
 use super::record::{Cx, Drain, Frozen, Groups, Record, Role};
@@ -17,10 +18,17 @@ use super::trail::TRAIL_MAX;
 
 impl Record {
     /// A node looks for the session.
-    pub fn on_ask<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, from: &Arc<str>, stamp: Stamp, clean: bool) {
+    pub fn on_ask<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, from: &Arc<str>, stamp: Stamp, purpose: Purpose) {
+        let clean = purpose == Purpose::End;
         if !cx.out.merge(stamp) {
             let winner = cx.out.stamp();
             return cx.say(from, &Control::Denied { stamp, winner, why: Denial::Clock });
+        }
+        if purpose == Purpose::Offered && self.is_used(cx, from) {
+            // An offer may come late: no client loses its session by that, whoever has the later stamp. Which session is the
+            // later one is not said by it.
+            let winner = cx.out.stamp();
+            return cx.say(from, &Control::Denied { stamp, winner, why: Denial::LookUp });
         }
         if !self.later_wins(cx, from, stamp) {
             return;
@@ -57,6 +65,16 @@ impl Record {
                     cx.say(from, &Control::Elsewhere { stamp, owner });
                 }
             }
+        }
+    }
+
+    /// Whether a client has the session here or waits for it, or it is on offer to another node than this.
+    fn is_used<O: Outlet>(&self, cx: &Cx<'_, O>, but: &Arc<str>) -> bool {
+        let waits = self.serving.is_some() || self.lookup.as_ref().is_some_and(|lookup| lookup.client.is_some());
+        match &self.role {
+            Role::None | Role::Drain(_) => waits,
+            Role::Frozen(frozen) => waits || frozen.to != *but,
+            Role::Owner => waits || cx.out.session(cx.id).is_some_and(|session| session.online),
         }
     }
 

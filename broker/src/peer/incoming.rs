@@ -7,7 +7,7 @@ use crate::message::Delivery;
 use crate::topic::Filter;
 
 use super::bounds::Repeat;
-use super::control::Entry;
+use super::forward::Entry;
 use super::had::Entrance;
 use super::head::SessionHead;
 use super::outlet::Outlet;

@@ -9,7 +9,7 @@ use tombolo_broker_api::WhenHomeDown;
 use crate::clock::{Millis, Stamp};
 
 use super::bounds::Repeat;
-use super::control::{Control, Denial, Export};
+use super::control::{Control, Denial, Export, Purpose};
 use super::nodes::Reach;
 use super::outlet::{Claim, Outlet, Refusal, Serve, Verdict};
 use super::record::{Answer, Cx, Drain, LookUp, Record, Role, Waiting};
@@ -110,7 +110,12 @@ impl Record {
                 cx.out.refuse(cx.id, Refusal::Unavailable);
             }
         }
-        let (stamp, clean) = (lookup.stamp, lookup.clean);
+        let stamp = lookup.stamp;
+        let purpose = match lookup.client {
+            _ if lookup.clean => Purpose::End,
+            Some(_) => Purpose::Serve,
+            None => Purpose::Offered,
+        };
         if lookup.repeat.is_due(cx.now) {
             lookup.repeat.said(cx.now);
             if let Some((node, _)) = &lookup.taking {
@@ -119,7 +124,7 @@ impl Record {
                 return cx.say(&node, &Control::Take { stamp, offer });
             }
             let silent = cx.common.nodes.reachable_but(|node| lookup.answers.contains_key(node));
-            silent.iter().for_each(|node| cx.say(node, &Control::Ask { stamp, clean }));
+            silent.iter().for_each(|node| cx.say(node, &Control::Ask { stamp, purpose }));
         }
         self.decide(cx);
     }

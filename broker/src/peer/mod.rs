@@ -7,6 +7,7 @@ mod delivery;
 mod directory;
 mod drain;
 mod envelope;
+mod forward;
 mod give;
 mod had;
 mod head;

@@ -404,7 +404,7 @@ impl Common {
 impl Record {
     fn on_control<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, from: &Arc<str>, life: u64, control: Control) {
         match control {
-            Control::Ask { stamp, clean } => self.on_ask(cx, from, stamp, clean),
+            Control::Ask { stamp, purpose } => self.on_ask(cx, from, stamp, purpose),
             Control::NoneHere { stamp, homes } => {
                 self.on_settled(from, stamp);
                 self.on_answer(cx, from, stamp, Answer::None(homes));

@@ -19,6 +19,8 @@ pub struct Session {
     pub connected: Stamp,
     /// It outlives its connection.
     pub persistent: bool,
+    /// It has a connection.
+    pub online: bool,
 }
 
 /// What becomes of a CONNECT.

@@ -7,8 +7,9 @@ use crate::clock::{Millis, Stamp};
 use crate::message::Delivery;
 
 use super::bounds::{DWELL_FORGET, Repeat, STREAM_QUIET, Settings};
-use super::control::{Control, Entry, Export, Stream};
+use super::control::{Control, Export, Stream};
 use super::envelope::{self, Lives};
+use super::forward::Entry;
 use super::had::{Entrance, Had};
 use super::incoming::Wants;
 use super::nodes::Nodes;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::{Millis, Stamp};
 
 use super::bounds::{DWELL_FORGET, Repeat};
-use super::control::{Control, Denial};
+use super::control::{Control, Denial, Purpose};
 use super::outlet::{Outlet, Session};
 use super::record::{Cx, Record, Role};
 
@@ -79,7 +79,7 @@ impl Record {
         if reachable.is_empty() {
             self.settling = None;
         }
-        reachable.iter().for_each(|node| cx.say(node, &Control::Ask { stamp: connected, clean: true }));
+        reachable.iter().for_each(|node| cx.say(node, &Control::Ask { stamp: connected, purpose: Purpose::End }));
     }
 
     /// A node that was asked so has nothing of this name, or nothing any more.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::clock::{Millis, Stamp};
 
 use super::bounds::{REPEAT_MAX, Repeat, dwell_after};
-use super::control::{Control, Forward, Stream};
+use super::control::{Control, Stream};
+use super::forward::Forward;
 use super::incoming::Wants;
 use super::order::Part;
 use super::outlet::{Outlet, Serve};

@@ -424,7 +424,7 @@ mod tests {
         tested.session(1, &Presence::new(true));
         assert_eq!(drawn(&tested, Some(0)), 1);
         [0, 1].iter().for_each(|slot| tested.remove(Kind::Client, *slot));
-        tested.remove(Kind::Peer, 0);
+        tested.remove(Kind::Peer, PEERS_AT);
         assert_eq!(drawn(&tested, None), 101);
     }
 

@@ -47,7 +47,8 @@ impl Outlet for MovesOutlet<'_> {
     fn session(&self, id: &str) -> Option<Session> {
         let row = self.shard.core.rows.get(self.shard.find(id)? as usize)?;
         let client = row.client().filter(|_| row.custody != Custody::Given)?;
-        Some(Session { epoch: client.epoch, connected: client.connected, persistent: client.is_persistent() })
+        let (persistent, online) = (client.is_persistent(), row.connection.is_some());
+        Some(Session { epoch: client.epoch, connected: client.connected, persistent, online })
     }
 
     fn limits(&self) -> Limits {

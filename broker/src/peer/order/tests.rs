@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::bounds::{ORDER_HOLD, Settings};
-use super::super::control::{Control, Entry, Export, Forward, Stream};
+use super::super::control::{Control, Denial, Export, Purpose, Stream};
 use super::super::envelope::Envelope;
+use super::super::forward::{Entry, Forward};
 use super::super::had::{Entrance, Had};
 use super::super::nodes::{Nodes, Reach};
 use super::super::outlet::{Claim, Outlet, Refusal, Serve, Session};
-use super::super::record::{Answer, Common, Cx, Open, Record, Role};
+use super::super::record::{self, Answer, Common, Cx, Open, Record, Role};
 use super::super::trail::{Since, Stay, Trail};
 use super::{Held, Part, Waiting};
 use crate::clock::{Millis, Stamp};
@@ -28,6 +29,7 @@ struct World {
     looked_at: Vec<u8>,
     bequeathed: Vec<u8>,
     queue: Vec<Delivery>,
+    online: bool,
     said: Vec<(Arc<str>, Control)>,
 }
 
@@ -79,7 +81,7 @@ impl Outlet for World {
     }
 
     fn session(&self, _: &str) -> Option<Session> {
-        Some(Session { epoch: stamp(50), connected: stamp(50), persistent: true })
+        Some(Session { epoch: stamp(50), connected: stamp(50), persistent: true, online: self.online })
     }
 
     fn limits(&self) -> Limits {
@@ -352,7 +354,7 @@ fn what_waits_goes_on_waiting_when_the_session_was_on_offer_and_is_kept() {
     let mut owner = Owner::new(0);
     owner.direct(5);
     owner.world.queue = vec![delivery(1)];
-    owner.with(|record, cx| record.on_ask(cx, &"a".into(), stamp(60), false));
+    owner.with(|record, cx| record.on_ask(cx, &"a".into(), stamp(60), Purpose::Serve));
     assert!(matches!(owner.record.role, Role::Frozen(_)));
     owner.with(|record, cx| record.on_abort(cx, &"a".into(), stamp(60)));
     assert_eq!(owner.world.got, [1], "it was in the queue");
@@ -366,7 +368,7 @@ fn what_a_member_of_a_group_left_behind_goes_to_another_when_the_session_is_lost
     let mut owner = Owner::new(0);
     owner.record.streams.clear();
     owner.world.queue = vec![delivery(1), Delivery { group: 7, ..delivery(2) }];
-    owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(60), false));
+    owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(60), Purpose::Serve));
     owner.with(|record, cx| record.on_take(cx, &"b".into(), 1, (stamp(60), 1)));
     owner.common.nodes.remove("a");
     owner.common.nodes.connected(&"b".into(), 2, 1);
@@ -387,7 +389,7 @@ fn what_is_left_of_an_earlier_stay_is_looked_at_as_what_others_forward() {
     let id = "client".into();
     let mut cx = Cx { out: &mut owner.world, common: &mut owner.common, id: &id, now: Millis(5) };
     cx.out.queue = vec![delivery(1), delivery(2), delivery(4)];
-    owner.record.on_ask(&mut cx, &"b".into(), stamp(60), false);
+    owner.record.on_ask(&mut cx, &"b".into(), stamp(60), Purpose::Serve);
     owner.record.on_take(&mut cx, &"b".into(), 1, (stamp(60), 1));
     let own = Stream { node: "me".into(), life: 1, id: owner.record.epoch, index: 2, queued: 3 };
     let export = Export {
@@ -421,4 +423,47 @@ fn what_is_left_of_an_earlier_stay_is_looked_at_as_what_others_forward() {
     owner.with(|record, cx| record.on_forward(cx, &"b".into(), forward));
     assert_eq!(owner.world.got, [3, 4]);
     assert_eq!(owner.world.looked_at, [3, 4], "the client may have unsubscribed meanwhile");
+}
+
+#[test]
+fn a_late_offer_takes_a_session_from_no_client() {
+    let denied = |owner: &Owner, to: &str| {
+        let said = owner.world.said.iter().filter(|(node, _)| **node == *to);
+        said.filter(|(_, said)| matches!(said, Control::Denied { why: Denial::LookUp, .. })).count()
+    };
+    let asked = |owner: &mut Owner, by: &str| {
+        owner.world.said.clear();
+        owner.with(|record, cx| record.on_ask(cx, &by.into(), stamp(900), Purpose::Offered));
+    };
+    let mut owner = Owner::new(0);
+    owner.record.streams.clear();
+    owner.world.online = true;
+    asked(&mut owner, "b");
+    assert!(matches!(owner.record.role, Role::Owner), "its client is connected");
+    assert_eq!(denied(&owner, "b"), 1);
+
+    owner.world.online = false;
+    owner.record.serving = Some(record::Waiting { stamp: stamp(800), clean: false });
+    asked(&mut owner, "b");
+    assert!(matches!(owner.record.role, Role::Owner) && owner.record.serving.is_some(), "its client is let in soon");
+    assert_eq!(denied(&owner, "b"), 1);
+
+    owner.record.serving = None;
+    asked(&mut owner, "b");
+    assert!(matches!(&owner.record.role, Role::Frozen(frozen) if &*frozen.to == "b"), "nobody uses it");
+    asked(&mut owner, "a");
+    assert!(matches!(&owner.record.role, Role::Frozen(frozen) if &*frozen.to == "b"), "it is on its way already");
+    assert_eq!(denied(&owner, "a"), 1);
+}
+
+#[test]
+fn a_late_offer_does_not_end_the_look_up_of_a_client() {
+    let mut owner = Owner::new(0);
+    owner.record = Record::new(None, &owner.common.nodes);
+    owner.record.role = Role::None;
+    owner.with(|record, cx| record.on_connect(cx, stamp(800), false));
+    owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(900), Purpose::Offered));
+    assert!(owner.record.lookup.as_ref().is_some_and(|lookup| lookup.client.is_some()));
+    owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(901), Purpose::Serve));
+    assert!(owner.record.lookup.is_none(), "a later CONNECT does");
 }

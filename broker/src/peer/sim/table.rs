@@ -162,7 +162,7 @@ impl Table {
 
     fn begin(&mut self, id: &str, epoch: Stamp, persistent: bool) {
         self.next += 1;
-        let session = Session { epoch, connected: epoch, persistent };
+        let session = Session { epoch, connected: epoch, persistent, online: false };
         let row = Row {
             life: self.next,
             slot: self.next,
@@ -235,7 +235,7 @@ impl Outlet for Table {
     }
 
     fn session(&self, id: &str) -> Option<Session> {
-        self.rows.get(id).filter(|row| !row.stripped).map(|row| row.session)
+        self.rows.get(id).filter(|row| !row.stripped).map(|row| Session { online: row.conn.is_some(), ..row.session })
     }
 
     fn limits(&self) -> Limits {
@@ -330,7 +330,7 @@ impl Outlet for Table {
             life: head.principal.parse().expect("a number"),
             slot,
             stay: self.next,
-            session: Session { epoch, connected: epoch, persistent: head.expiry > 0 },
+            session: Session { epoch, connected: epoch, persistent: head.expiry > 0, online: false },
             filters: head.subscriptions.iter().filter_map(|held| held.id).map(|id| id as usize - 1).collect(),
             conn: None,
             flow,
