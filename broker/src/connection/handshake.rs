@@ -327,8 +327,11 @@ fn bring(transport: Transport, here: usize, shard: usize, peer: SocketAddr) -> O
 }
 
 fn note(shared: &Shared, peer: SocketAddr, why: Refused, message: &str) {
-    shared.board.events.refuse(why);
-    tracing::info!(%peer, reason = why.label(), "A connection is refused: {message}.");
+    let events = &shared.board.events;
+    events.refuse(why);
+    if let Some(unlogged) = events.tells_refusal(why, shared.clock.now()) {
+        tracing::info!(%peer, reason = why.label(), unlogged, "A connection is refused: {message}.");
+    }
 }
 
 // === impl Refusal ===

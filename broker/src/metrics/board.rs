@@ -5,7 +5,9 @@ use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::lines::{Lines, Unlogged};
 use super::{Closed, Dropped, Refused};
+use crate::clock::Millis;
 
 /// What a shard counts: plain numbers that it alone touches, published as a copy about once a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Events {
     refused: [AtomicU64; Refused::COUNT],
+    /// Lines of the log about them.
+    refusals: [Lines; Refused::COUNT],
     accepted: AtomicU64,
     accept_errors: AtomicU64,
     config_reloads: AtomicU64,
@@ -131,6 +135,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             refused: [const { AtomicU64::new(0) }; Refused::COUNT],
+            refusals: Default::default(),
             accepted: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
             config_reloads: AtomicU64::new(0),
@@ -144,6 +149,12 @@ impl Events {
     /// Counts a connection that was refused.
     pub fn refuse(&self, why: Refused) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a connection that is refused gets a line of the log, and then how many before it got none: whoever calls often
+    /// enough must not fill the disk.
+    pub fn tells_refusal(&self, why: Refused, now: Millis) -> Option<Unlogged> {
+        self.refusals[why as usize].tells(now)
     }
 
     /// Connections refused so far for this reason.

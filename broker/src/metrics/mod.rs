@@ -1,6 +1,7 @@
 //! Counters: plain numbers that each shard owns, atomics for what is rare, and their text for Prometheus.
 
 mod board;
+mod lines;
 mod moves;
 mod peers;
 mod reason;

@@ -60,8 +60,12 @@ impl Shard {
             Refusal::Busy => (Refused::MovesBusy, Reason::ServerBusy),
             Refusal::TooLarge => (Refused::SessionTooLarge, Reason::QuotaExceeded),
         };
-        tracing::info!(client = arrival.connect.client_id, peer = %arrival.peer, reason = refused.label(), "A connection is refused.");
-        self.shared.board.events.refuse(refused);
+        let events = &self.shared.board.events;
+        events.refuse(refused);
+        if let Some(unlogged) = events.tells_refusal(refused, self.core.now) {
+            let (client, reason) = (&arrival.connect.client_id, refused.label());
+            tracing::info!(client, peer = %arrival.peer, reason, unlogged, "A connection is refused.");
+        }
         answer(arrival, reason);
     }
 }
