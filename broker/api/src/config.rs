@@ -59,7 +59,7 @@ pub struct Tuning {
 
 /// Number of shards: `auto` (one for each core, one if the machine has a single core) or 1 to 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the number of shards must be `auto` or 1 to 64")]
 pub enum Shards {
     /// As many as cores.
     #[default]

@@ -100,6 +100,7 @@ fn a_file_that_can_not_be_read_as_configuration_is_said_with_its_place() {
         ("clusterName: [", "broker.yaml:"),
         ("", "broker.yaml"),
         (&with("colour: red\n"), "broker.yaml:8:1: unknown field `colour`"),
+        (&with("tuning: {shards: 9999}\n"), "broker.yaml:8:18: the number of shards must be `auto` or 1 to 64"),
         (&with("tuning: {mqtt: {maxPacketSize: large}}\n"), "broker.yaml:8:32: `large` is not a size such as"),
         (&with("tuning: {shards: many}\n"), "broker.yaml:8"),
         (&BASE.replace("127.0.0.1:1883", "here"), "broker.yaml:6:"),

@@ -116,12 +116,16 @@ fn keep<T: ToString + Clone + PartialEq>(
     parse: impl Fn(&str) -> Option<T>,
     next: impl FnOnce(Option<T>) -> T,
 ) -> Result<T, IdentityError> {
-    let last = match fs::read_to_string(path) {
-        Ok(content) => Some(parse(content.trim()).ok_or_else(|| IdentityError::Damaged {
-            path: path.to_owned(),
-            content: content.chars().take(40).collect(),
-            expected,
-        })?),
+    let last = match fs::read(path) {
+        Ok(content) => {
+            let value = std::str::from_utf8(&content).ok().and_then(|text| parse(text.trim()));
+            Some(value.ok_or_else(|| IdentityError::Damaged {
+                path: path.to_owned(),
+                // On one line, whatever it is.
+                content: String::from_utf8_lossy(&content).chars().take(40).flat_map(char::escape_debug).collect(),
+                expected,
+            })?)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io_error(path, error)),
     };
@@ -173,5 +177,16 @@ mod tests {
         let error = Identity::open(folder.path(), None).expect_err("is refused").to_string();
         assert!(error.contains("cluster-id") && error.contains("half an i"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join("cluster-id")).expect("reads"), "half an i");
+    }
+
+    #[test]
+    fn what_is_no_text_is_reported_as_damaged_on_one_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for content in [&b"\xff\0nonsense"[..], b"99999999999999999999999\n", b""] {
+            fs::write(folder.path().join("incarnation"), content).expect("writes");
+            let error = Identity::open(folder.path(), None).expect_err("is refused");
+            assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
+            assert!(!error.to_string().contains(char::is_control), "{error}");
+        }
     }
 }
