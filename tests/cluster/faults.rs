@@ -4,6 +4,7 @@ use tombolo_broker_api::{ByteSize, PeerState, Seconds};
 use tombolo_tests::client::Client;
 use tombolo_tests::cluster::Cluster;
 use tombolo_tests::packet::{self, Publish};
+use tombolo_tests::proxy::{Way, Weather};
 
 /// Publishes at QoS 1 and awaits the acknowledgement.
 async fn publish(client: &mut Client, topic: &str, n: u16) {
@@ -122,6 +123,19 @@ async fn a_node_that_stands_still_holds_up_nobody_else_and_misses_nothing() {
     cluster.thaw(1);
     expect(&mut stopped, 1..=300).await;
     stopped.ping().await;
+}
+
+#[tokio::test]
+async fn a_message_that_crosses_for_longer_than_silence_is_borne_arrives_on_the_connection_that_stands() {
+    let cluster = Cluster::start(2).await;
+    let mut subscriber = Client::subscriber(cluster.address(1), 5, "subscriber", &[("t", 1)]).await;
+    let connections = cluster.between(0, 1).connections();
+    // Eight seconds, and nothing else beside it.
+    cluster.between(0, 1).set(Weather { forth: Way::Slow(125_000), ..Weather::default() });
+    let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
+    publisher.publish_qos1("t", vec![b'x'; 1_000_000], 1).await;
+    assert_eq!(subscriber.message().await.payload.len(), 1_000_000);
+    assert_eq!(cluster.between(0, 1).connections(), connections);
 }
 
 #[tokio::test]

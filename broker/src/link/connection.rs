@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Now;
-use super::heartbeat::Pulse;
+use super::heartbeat::{Pulse, Urge};
 use super::marks::Version;
 use super::outlet::{Conn, Limits, Role};
 
@@ -63,6 +63,7 @@ pub struct InFlight {
     pub lane: u8,
     /// Its place there.
     pub sequence: u64,
+    bytes: usize,
 }
 
 // === impl Connection ===
@@ -94,9 +95,9 @@ impl Connection {
     }
 
     /// A batch leaves: the packet id for it.
-    pub fn send(&mut self, lane: u8, sequence: u64) -> NonZeroU16 {
+    pub fn send(&mut self, lane: u8, sequence: u64, bytes: usize) -> NonZeroU16 {
         let packet_id = self.free_packet_id();
-        self.in_flight.push_back(InFlight { packet_id, lane, sequence });
+        self.in_flight.push_back(InFlight { packet_id, lane, sequence, bytes });
         packet_id
     }
 
@@ -114,6 +115,11 @@ impl Connection {
     /// Batches unacknowledged.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// What time asks for.
+    pub fn urge(&mut self, now: Now) -> Urge {
+        self.pulse.tick(self.in_flight.iter().map(|batch| batch.bytes).sum(), now)
     }
 
     /// The next packet id that is not in use `[MQTT-2.2.1-3]`. A window is far smaller than the number of ids.

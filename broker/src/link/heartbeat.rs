@@ -31,6 +31,10 @@ pub struct Pulse {
     answered: Now,
     /// When anything was last heard.
     heard: Now,
+    /// Bytes that came on the connection by then.
+    received: u64,
+    /// Of these, what had come when the last answer did.
+    received_before: u64,
     round_trip: Option<Duration>,
 }
 
@@ -48,9 +52,13 @@ pub enum Urge {
 /// Intervals without anything heard after which a connection is dead.
 const SILENT: u32 = 3;
 
-/// Intervals without an answer, while other things are heard, after which it is dead: the answer may wait behind a
-/// window of batches on a slow network, but not for ever.
+/// Intervals without an answer, while other things are heard, after which it is dead, beside the time that those may take:
+/// a heartbeat waits behind what is under way, and the answer behind what came since the last one.
 const UNANSWERED: u32 = 12;
+
+/// Bytes that the slowest network carries in a second. On one that is slower, a window of large batches is sent again
+/// and again.
+const SLOWEST: u64 = 4096;
 
 /// Bytes of a heartbeat.
 const LEN: usize = 57;
@@ -89,7 +97,16 @@ impl Beat {
 impl Pulse {
     /// The pulse of a connection that stands since now.
     pub fn new(interval: Duration, now: Now) -> Self {
-        Self { interval, number: 0, sent: None, answered: now, heard: now, round_trip: None }
+        Self {
+            interval,
+            number: 0,
+            sent: None,
+            answered: now,
+            heard: now,
+            received: 0,
+            received_before: 0,
+            round_trip: None,
+        }
     }
 
     /// Another interval from now on.
@@ -97,10 +114,12 @@ impl Pulse {
         self.interval = interval;
     }
 
-    /// What is due.
-    pub fn tick(&mut self, now: Now) -> Urge {
+    /// What is due, with so many bytes under way.
+    pub fn tick(&mut self, under_way: usize, now: Now) -> Urge {
         let silent = now.saturating_sub(self.heard) > self.interval * SILENT;
-        if silent || now.saturating_sub(self.answered) > self.interval * UNANSWERED {
+        let before_it = under_way as u64 + (self.received - self.received_before);
+        let patience = self.interval * UNANSWERED + Duration::from_secs(before_it / SLOWEST);
+        if silent || now.saturating_sub(self.answered) > patience {
             Urge::Lost
         } else if self.sent.is_none_or(|sent| now.saturating_sub(sent) >= self.interval) {
             Urge::Beat(self.beat(now))
@@ -118,12 +137,19 @@ impl Pulse {
 
     /// Anything was heard.
     pub fn heard(&mut self, now: Now) {
-        self.heard = now;
+        self.heard = self.heard.max(now);
+    }
+
+    /// So many bytes came in all, the last of them at this time.
+    pub fn received(&mut self, bytes: u64, at: Now) {
+        self.received = self.received.max(bytes);
+        self.heard(at);
     }
 
     /// An answer came.
     pub fn answered(&mut self, number: u64, now: Now) {
         self.answered = now;
+        self.received_before = self.received;
         if let Some(sent) = self.sent.filter(|_| number == self.number) {
             self.round_trip = Some(now.saturating_sub(sent));
         }
@@ -162,9 +188,9 @@ mod tests {
     #[test]
     fn silence_of_three_intervals_is_death() {
         let mut pulse = Pulse::new(SECOND, SECOND);
-        assert_eq!(pulse.tick(SECOND), Urge::Beat(1));
-        assert_eq!(pulse.tick(SECOND * 4), Urge::Beat(2));
-        assert_eq!(pulse.tick(SECOND * 4 + SECOND / 2), Urge::Lost);
+        assert_eq!(pulse.tick(0, SECOND), Urge::Beat(1));
+        assert_eq!(pulse.tick(0, SECOND * 4), Urge::Beat(2));
+        assert_eq!(pulse.tick(0, SECOND * 4 + SECOND / 2), Urge::Lost);
     }
 
     #[test]
@@ -172,10 +198,29 @@ mod tests {
         let mut pulse = Pulse::new(SECOND, Duration::ZERO);
         for second in 0..=12 {
             pulse.heard(SECOND * second);
-            assert_ne!(pulse.tick(SECOND * second), Urge::Lost, "{second}");
+            assert_ne!(pulse.tick(0, SECOND * second), Urge::Lost, "{second}");
         }
         pulse.heard(SECOND * 13);
-        assert_eq!(pulse.tick(SECOND * 13), Urge::Lost);
+        assert_eq!(pulse.tick(0, SECOND * 13), Urge::Lost);
+    }
+
+    #[test]
+    fn a_heartbeat_has_the_time_that_what_is_under_way_before_it_may_take() {
+        let mut pulse = Pulse::new(SECOND, Duration::ZERO);
+        pulse.heard(SECOND * 268);
+        assert_ne!(pulse.tick(1 << 20, SECOND * 268), Urge::Lost);
+        pulse.heard(SECOND * 269);
+        assert_eq!(pulse.tick(1 << 20, SECOND * 269), Urge::Lost);
+    }
+
+    #[test]
+    fn an_answer_has_the_time_that_what_came_before_it_took() {
+        let mut pulse = Pulse::new(SECOND, Duration::ZERO);
+        pulse.received(1 << 20, SECOND * 268);
+        assert_ne!(pulse.tick(0, SECOND * 268), Urge::Lost);
+        pulse.answered(1, SECOND * 268);
+        pulse.received(1 << 20, SECOND * 281);
+        assert_eq!(pulse.tick(0, SECOND * 281), Urge::Lost);
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl<S: Spool> Link<S> {
             while connection.in_flight() < allowed.min(window + 1)
                 && let Some(batch) = listener.lane.send(now)
             {
-                let packet_id = connection.send(LANE_INTEREST, batch.sequence);
+                let packet_id = connection.send(LANE_INTEREST, batch.sequence, batch.payload.len());
                 out.publish(connection.conn, TOPIC_LANE, Some(packet_id), batch.payload);
                 sent = true;
             }
@@ -265,7 +265,7 @@ impl<S: Spool> Link<S> {
                 continue;
             }
             let Some(batch) = self.messages.send(now) else { break };
-            let packet_id = connection.send(LANE_MESSAGES, batch.sequence);
+            let packet_id = connection.send(LANE_MESSAGES, batch.sequence, batch.payload.len());
             out.publish(active, TOPIC_LANE, Some(packet_id), batch.payload);
             sent = true;
         }

@@ -259,6 +259,14 @@ impl<S: Spool> Link<S> {
         self.last_error = Some(Trouble { reason: reason.into(), message: message.into(), at: now });
     }
 
+    /// So many bytes came on a connection, the last of them at this time, perhaps of a packet that is not whole yet: on a
+    /// slow network a large one may take longer than silence is borne.
+    pub fn note_received(&mut self, conn: Conn, bytes: u64, at: Now) {
+        if let Some(connection) = self.connection(conn) {
+            connection.pulse.received(bytes, at);
+        }
+    }
+
     /// What time brings: heartbeats, handshakes that take too long, messages that grew old. At least once a second.
     pub fn tick(&mut self, out: &mut impl Outlet, now: Now) {
         let late: Vec<Conn> = self
@@ -272,7 +280,7 @@ impl<S: Spool> Link<S> {
             self.refuse(out, conn, Refusal::new(Why::HandshakeTimeout, message), now);
         }
         let up = self.connections.iter_mut().filter(|connection| connection.phase == Phase::Up);
-        let urges: Vec<_> = up.map(|connection| (connection.conn, connection.pulse.tick(now))).collect();
+        let urges: Vec<_> = up.map(|connection| (connection.conn, connection.urge(now))).collect();
         for (conn, urge) in urges {
             match urge {
                 Urge::Wait => {}

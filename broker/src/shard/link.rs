@@ -210,10 +210,27 @@ impl Shard {
         Some(result)
     }
 
+    /// How many bytes came on the connections of a link, and when the last did. One that is not read is not silent.
+    fn received_on(&self, slot: u32) -> Vec<(Conn, u64, Millis)> {
+        let connections = self.link_row(slot).into_iter().flat_map(|row| &row.connections);
+        let rows = connections.filter_map(|connection| self.core.rows.get(connection.slot as usize));
+        let received = rows.filter_map(|row| match &row.role {
+            Role::LinkConnection(role) => {
+                Some((role.conn, role.received, if row.paused { self.core.now } else { row.heard }))
+            }
+            Role::Client(_) | Role::Link(_) => None,
+        });
+        received.collect()
+    }
+
     /// What time brings to a link, and dialling if it is due.
     pub(super) fn tick_link(&mut self, slot: u32) {
         let now = self.core.now;
-        self.with_link(slot, |link, out| link.tick(out, now.duration()));
+        let received = self.received_on(slot);
+        self.with_link(slot, |link, out| {
+            received.iter().for_each(|(conn, bytes, at)| link.note_received(*conn, *bytes, at.duration()));
+            link.tick(out, now.duration());
+        });
         let draining = self.link_row(slot).and_then(|row| row.draining);
         if draining.is_some_and(|draining| draining.until <= now || self.is_drained(slot, draining.patient)) {
             self.remove_link(slot);

@@ -61,7 +61,7 @@ impl Shard {
         let link_epoch = self.core.rows.get(link_slot as usize).map_or(0, |row| row.epoch);
         self.connections_made += 1;
         let conn = Conn(self.connections_made);
-        let role = LinkConnection { link: link_slot, link_epoch, conn, user, keep_alive, dialled };
+        let role = LinkConnection { link: link_slot, link_epoch, conn, received: 0, user, keep_alive, dialled };
         let epoch = self.next_epoch();
         let now = self.core.now;
         let entry = self.core.rows.vacant_entry();

@@ -65,6 +65,7 @@ impl Shard {
         };
         if filled > kept {
             row.heard = self.core.now;
+            row.role.received(filled - kept);
             self.core.counters.bytes_received += (filled - kept) as u64;
         }
         let (used, need) = self.process(slot, &buffer[..filled]);
@@ -91,6 +92,7 @@ impl Shard {
         };
         if filled > 0 {
             row.heard = self.core.now;
+            row.role.received(filled);
             self.core.counters.bytes_received += filled as u64;
         }
         connection.tail.extend_from_slice(&buffer[..filled]);

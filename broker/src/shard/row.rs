@@ -181,12 +181,27 @@ pub struct LinkConnection {
     pub link_epoch: u16,
     /// Its name for the link.
     pub conn: Conn,
+    /// Bytes that came.
+    pub received: u64,
     /// The user that came in.
     pub user: Option<Arc<str>>,
     /// Seconds of silence after which PINGREQ is due (dialled) or the remote is given up (accepted); 0: none.
     pub keep_alive: u16,
     /// We dialled it.
     pub dialled: bool,
+}
+
+// === impl Role ===
+
+impl Role {
+    /// Bytes came. Those of links are counted.
+    #[inline]
+    pub fn received(&mut self, bytes: usize) {
+        match self {
+            Self::LinkConnection(connection) => connection.received += bytes as u64,
+            Self::Client(_) | Self::Link(_) => {}
+        }
+    }
 }
 
 // === impl Row ===
