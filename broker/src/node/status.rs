@@ -197,11 +197,14 @@ impl Source for Node {
         if !self.ready.load(Ordering::Acquire) {
             return Err("the listeners are not open yet".to_owned());
         }
-        let unmet = self.shared.settled.unmet();
-        if unmet > 0 {
-            return Err(format!(
-                "{unmet} other nodes of the cluster are not in sync with this one yet, or retain what is not here yet"
-            ));
+        match self.shared.settled.unmet() {
+            Some(0) => {}
+            Some(unmet) => {
+                return Err(format!(
+                    "{unmet} other nodes of the cluster are not in sync with this one yet, or retain what is not here yet"
+                ));
+            }
+            None => return Err("not every shard knows yet which other nodes the cluster has".to_owned()),
         }
         let failed: Vec<String> = lock(&self.listeners).values().filter_map(|l| l.as_ref().err().cloned()).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }

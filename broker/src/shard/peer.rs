@@ -96,6 +96,7 @@ impl Shared {
         for peer in peers {
             by_shard[shard_of(peer.node.as_bytes(), self.inboxes.len())].push(peer);
         }
+        self.settled.list(self.inboxes.len());
         for (inbox, here) in self.inboxes.iter().zip(by_shard) {
             inbox.send(Control::Peers { here, others: Arc::clone(&others) });
         }

@@ -1,7 +1,7 @@
 //! How far the other nodes of the cluster route by what is wanted here, and the SUBACKs that wait for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{Control, Shard};
 use crate::clock::Millis;
@@ -36,6 +36,8 @@ pub struct Settled {
     met: AtomicU64,
     /// A bit for each node that has told what it wants, or was given up.
     heard: AtomicU64,
+    /// Lists of the nodes that shards have yet to take: who stands in them may have no place yet.
+    lists: AtomicU32,
 }
 
 #[derive(Default)]
@@ -84,6 +86,7 @@ impl Default for Settled {
             waiting: AtomicU64::new(0),
             met: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            lists: AtomicU32::new(0),
         }
     }
 }
@@ -118,9 +121,20 @@ impl Settled {
         (self.used.load(Ordering::Acquire) & self.heard.load(Ordering::Acquire)).count_ones()
     }
 
-    /// How many nodes this one has not met yet.
-    pub fn unmet(&self) -> u32 {
-        (self.used.load(Ordering::Acquire) & !self.met.load(Ordering::Acquire)).count_ones()
+    /// So many shards are told which nodes there are.
+    pub fn list(&self, shards: usize) {
+        self.lists.fetch_add(u32::try_from(shards).unwrap_or(u32::MAX), Ordering::AcqRel);
+    }
+
+    /// A shard has taken what it was told: each node whose row is there has its place.
+    pub fn listed(&self) {
+        self.lists.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many nodes this one has not met yet; nobody knows before all shards have taken the list of the nodes.
+    pub fn unmet(&self) -> Option<u32> {
+        let known = self.lists.load(Ordering::Acquire) == 0;
+        known.then(|| (self.used.load(Ordering::Acquire) & !self.met.load(Ordering::Acquire)).count_ones())
     }
 
     /// A node is gone.

@@ -199,6 +199,7 @@ impl Shard {
                 Control::Peers { here, others } => {
                     self.configure_peers(here);
                     self.list_nodes(&others);
+                    self.shared.settled.listed();
                 }
                 Control::PeerMade(name, peer) => {
                     self.peers.push(peer);

@@ -197,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_not_ready_before_each_shard_has_taken_the_list_of_the_others() {
+        let mut alone = life(&[0], 2);
+        for shard in 0..2 {
+            assert!(!alone.is_ready(), "who else there is was not taken by shard {shard}");
+            alone.turn(shard);
+        }
+        assert!(alone.is_ready(), "there is nobody to be met");
+        let mut life = life(&[0, 1], 2);
+        let home = life.shard_of("node-1");
+        for shard in [1 - home, home] {
+            assert!(!life.is_ready(), "the other node is known, and has no place yet");
+            life.turn(shard);
+        }
+        assert!(!life.is_ready(), "the other node was not met");
+    }
+
+    #[test]
     fn news_of_a_connection_that_comes_behind_the_new_list_does_not_bring_the_node_back() {
         let mut life = life(&[0, 1], 2);
         let home = life.shard_of("node-1");

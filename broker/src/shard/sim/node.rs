@@ -199,6 +199,6 @@ impl Life {
 
     /// Every other node is in sync with it, or given up.
     pub fn is_ready(&self) -> bool {
-        self.shared.settled.unmet() == 0
+        self.shared.settled.unmet() == Some(0)
     }
 }
