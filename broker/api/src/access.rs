@@ -35,7 +35,7 @@ pub struct SecureAdmin {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Authentication {
-    /// Clients without a user name.
+    /// Clients without a user name, or with any if there is no users file.
     pub anonymous: Anonymous,
     /// YAML map of user name to password or hash (argon2, bcrypt, `$7$` PBKDF2).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use crate::common::SecretSource;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Authentication {
-    /// Clients without a user name: Refused or Allowed. Default: Refused.
+    /// Clients without a user name, or with any if there are no `users`: Refused or Allowed. Default: Refused.
     pub anonymous: Anonymous,
     /// Users: the keys of the Secret are user names, its values passwords or their hashes (argon2, bcrypt, PBKDF2 as
     /// mosquitto_passwd writes it).
