@@ -6,6 +6,7 @@ use crate::pair::{FILES, Pair, publish, take};
 use tokio::task::JoinHandle;
 use tombolo_broker_api::Seconds;
 use tombolo_tests::client::Client;
+use tombolo_tests::packet::{self, Publish};
 use tombolo_tests::proxy::{Way, Weather};
 
 /// Messages of a run.
@@ -50,6 +51,34 @@ async fn cuts_lose_nothing_repeat_nothing_and_keep_the_order() {
     publisher.await.expect("every publish was acknowledged");
     pair.ready().await;
     assert!(pair.proxy.connections() > 2, "the link came back by itself");
+}
+
+#[tokio::test]
+async fn what_is_published_at_a_node_that_begins_anew_reaches_a_remote_that_has_not_told_it_yet_what_it_wants() {
+    let mut pair = Pair::start().await;
+    let mut far = subscriber(&pair).await;
+    // It dials, and gets no answer for a while.
+    pair.proxy.set(Weather { forth: Way::Held, back: Way::Held, refuse: false });
+    pair.near.crash_and_restart().await;
+    let mut client = Client::clean(pair.near.address, 5, "publisher").await;
+    let packets = "tombolo_packets_total{direction=\"in\"}";
+    client.ping().await;
+    let before = pair.near.admin.metrics().await.expect("it answers").value(packets);
+    client.send(Publish::new(5, "t/x", 7_u32.to_be_bytes()).qos(1, 1).bytes()).await;
+    pair.near.admin.metric_when(packets, before + 1.0).await;
+    pair.proxy.set(Weather::default());
+    client.expect(packet::puback(1)).await;
+    assert_eq!(take(&mut far).await, 7);
+}
+
+#[tokio::test]
+async fn publishers_at_a_node_that_begins_anew_do_not_wait_long_for_a_remote_that_is_away() {
+    let mut pair = Pair::start().await;
+    pair.proxy.set(Weather { forth: Way::Held, back: Way::Held, refuse: false });
+    pair.near.crash_and_restart().await;
+    let mut client = Client::clean(pair.near.address, 5, "publisher").await;
+    // The client's patience is longer than the node's.
+    publish(&mut client, "t/x", 1, 1).await;
 }
 
 #[tokio::test]
@@ -218,7 +247,7 @@ async fn a_full_spool_drops_the_oldest_and_counts_it() {
     for n in 0..200u32 {
         let payload = [&n.to_be_bytes()[..], &[0; 16 * 1024]].concat();
         let id = n as u16 + 1;
-        client.send(tombolo_tests::packet::Publish::new(5, "t/x", payload).qos(1, id).bytes()).await;
+        client.send(Publish::new(5, "t/x", payload).qos(1, id).bytes()).await;
         client.packet().await;
     }
     let full = |l: &tombolo_broker_api::LinkStatus| l.messages_dropped.values().sum::<u64>() > 0;

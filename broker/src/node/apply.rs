@@ -35,6 +35,9 @@ impl Applier {
     /// If one of its listeners can't be opened.
     pub async fn begin(&mut self, prepared: &Arc<Prepared>) -> Result<(), ListenError> {
         self.configure_evacuation(prepared);
+        let links = prepared.loaded.config.links.iter();
+        let begins = |link: &&api::Link| link.enabled && link.spool.drain_for.is_none();
+        self.node.shared().awaited.begin(links.filter(begins).map(|link| link.name.as_str()));
         self.send_links(prepared);
         self.send_peers(prepared);
         if let Some(listener) = peer_listener(prepared) {

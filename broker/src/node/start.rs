@@ -23,7 +23,7 @@ use crate::net::{ListenError, Prepared, run_dialler};
 use crate::peer::Directory;
 use crate::retained::{Limits, Retained, TOMBSTONES_MAX};
 use crate::router::Index;
-use crate::shard::{Evacuation, Inbox, Pressure, Settled, Shared, Tuning};
+use crate::shard::{Awaited, Evacuation, Inbox, Pressure, Settled, Shared, Tuning};
 use crate::{tls, topic};
 
 /// Password hashes computed at one time: they take a core each.
@@ -206,6 +206,7 @@ async fn run(config_file: &Path, node_name: Option<String>) -> Result<Running, S
         board,
         inboxes: ready.iter().map(|ready| Inbox::new(count, Arc::clone(ready))).collect(),
         shards_with_links: 0.into(),
+        awaited: Awaited::default(),
         sessions: 0.into(),
         pressure: Pressure::default(),
         seen: Default::default(),

@@ -33,7 +33,7 @@ pub enum Control {
     Mark(Mark),
     /// A lane was added to this node: your links say again by what it routes.
     AnnounceMarks,
-    /// A link has room again, or a node was heard: read publishers that waited for it.
+    /// A link has room again, or a node or a remote was heard: read publishers that waited for it.
     Pressure,
     /// Another node has come further with what is wanted here: SUBACKs may be due.
     Settled,

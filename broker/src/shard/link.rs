@@ -203,6 +203,7 @@ impl Shard {
             }
         }
         self.note_peer(slot);
+        self.note_told(slot);
         self.take_heard_ways();
         for mark in std::mem::take(&mut self.marks) {
             self.mark_lanes(&mark);

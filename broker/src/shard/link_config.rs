@@ -62,6 +62,7 @@ impl Shard {
                 Err(error) => {
                     // The configuration was checked by the same rules before it came here.
                     tracing::error!(link = config.name, %error, "A link is left as it was.");
+                    self.await_no_more(&LinkKey::Cluster(config.name.as_str().into()));
                     continue;
                 }
             };
@@ -179,6 +180,9 @@ impl Shard {
         let receiver = self.link_receiver(slot);
         let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
         self.timers.remove(&row, slot);
+        if let Role::Link(row) = &row.role {
+            self.await_no_more(&row.key);
+        }
         if let Role::Link(row) = row.role
             && let LinkRow { link: Some(mut link), target: Target::Peer(_), .. } = *row
             && self.stopping.is_none()

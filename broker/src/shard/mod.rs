@@ -4,6 +4,7 @@
 //! outputs and batches; at its end each of them is written once.
 
 mod attach;
+mod awaited;
 mod batch;
 mod bequeath;
 mod close;
@@ -55,6 +56,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use tokio::sync::mpsc;
 
+pub use awaited::Awaited;
 pub use control::{Attach, AttachLink, Control, LinkKey, Peer, Report, Stays, Stream, Tuning};
 pub use evacuate::Evacuation;
 pub use guard::ConnectionGuard;
@@ -95,6 +97,8 @@ pub struct Shared {
     pub inboxes: Vec<Inbox<Control>>,
     /// A bit for each shard that has links: they are told of changed interest.
     pub shards_with_links: AtomicU64,
+    /// Links that are waited for before publishers are read.
+    pub awaited: Awaited,
     /// Sessions of the node, for `maxSessions`.
     pub sessions: AtomicU64,
     /// Links that ask publishers to wait.
@@ -149,6 +153,8 @@ pub struct Shard {
     nodes_listed: bool,
     /// What all of them want was known once, or they were given up.
     has_heard: bool,
+    /// Clients' publishes are read.
+    has_begun: bool,
     /// Sessions that move; taken out while they do.
     moves: Option<Box<Moves>>,
     /// Which persistent sessions are here, as other nodes are told; none while this node is alone.
@@ -286,6 +292,7 @@ impl Shard {
             nodes: Vec::new(),
             nodes_listed: false,
             has_heard: false,
+            has_begun: false,
             moves: Some(moves),
             claims: None,
             parked: HashMap::new(),

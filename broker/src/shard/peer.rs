@@ -273,7 +273,7 @@ impl Shard {
         let lost = (before && !peer.connected).then(|| Arc::clone(&peer.node));
         let is_heard = peer.heard && !heard;
         if is_heard {
-            self.tell_heard();
+            self.tell_publishers();
         }
         if news {
             self.tell_settled();
@@ -321,7 +321,7 @@ impl Shard {
         } else {
             tracing::info!(%node, "A node that was suspended is back.");
         }
-        self.tell_heard();
+        self.tell_publishers();
         self.resettle_peer(slot);
     }
 

@@ -191,11 +191,6 @@ impl Shard {
         self.nodes_listed && self.shared.settled.heard() as usize >= self.nodes.len()
     }
 
-    /// A node was heard, or given up: publishers that waited for it look again.
-    pub(super) fn tell_heard(&self) {
-        self.shared.inboxes.iter().for_each(|inbox| inbox.send(Control::Pressure));
-    }
-
     /// Answers a SUBSCRIBE as soon as every node that can be reached routes by it: what is published anywhere after the
     /// SUBACK arrives.
     pub(super) fn answer_subscribe(&mut self, slot: u32, answer: Answer) {

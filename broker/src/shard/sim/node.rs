@@ -17,7 +17,7 @@ use crate::retained::{Limits, Retained};
 use crate::router::Index;
 use crate::shard::link::Target;
 use crate::shard::{
-    DialRequest, Evacuation, Inbox, LinkKey, Pressure, Ready, Settled, Shard, Shared, Tuning, shard_of,
+    Awaited, DialRequest, Evacuation, Inbox, LinkKey, Pressure, Ready, Settled, Shard, Shared, Tuning, shard_of,
 };
 use crate::store::Memory;
 
@@ -103,6 +103,7 @@ impl Life {
             board: Arc::new(Board::new(shards)),
             inboxes: ready.iter().map(|ready| Inbox::new(shards, Arc::clone(ready))).collect(),
             shards_with_links: 0.into(),
+            awaited: Awaited::default(),
             sessions: 0.into(),
             pressure: Pressure::default(),
             settled: Settled::default(),
