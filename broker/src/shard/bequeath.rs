@@ -128,15 +128,20 @@ impl Shard {
 
     /// Gives a message to one member of each of these groups, but not to `but`.
     pub(super) fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
-        let topic = publication.layout.topic(publication.frame);
-        let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return };
-        let local_first = self.core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
         for number in shares {
-            let group = self.cache.entry(entry).local_group(*number);
-            match group.and_then(|group| group.choose_other(but, local_first)) {
-                Some(member) => route::pass_on(&mut self.core, member, publication),
-                None => self.core.counters.drop_message(Dropped::NoSubscription),
+            if !self.give_to_group(but, *number, publication) {
+                self.core.counters.drop_message(Dropped::NoSubscription);
             }
         }
+    }
+
+    /// The same for one group; false if there is nobody.
+    pub(super) fn give_to_group(&mut self, but: Receiver, number: u32, publication: &Publication<'_>) -> bool {
+        let topic = publication.layout.topic(publication.frame);
+        let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return false };
+        let local_first = self.core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;
+        let group = self.cache.entry(entry).local_group(number);
+        let member = group.and_then(|group| group.choose_other(but, local_first));
+        member.map(|member| route::pass_on(&mut self.core, member, publication)).is_some()
     }
 }

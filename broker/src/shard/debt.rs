@@ -102,8 +102,12 @@ impl Shard {
     /// Gives what was for members at a node to one of each group elsewhere.
     pub(super) fn give_forward(&mut self, node: Receiver, left: &Forward<'_>) {
         let expires_at = expires_at(left.layout, left.frame, self.core.now);
-        let publication = Publication::new(left.frame, left.layout, left.path, expires_at);
-        self.give_to_groups(node, left.aside.shares, &publication);
+        let mut publication = Publication::new(left.frame, left.layout, left.path, expires_at);
+        for share in left.aside.shares {
+            if !self.give_to_group(node, *share, &publication) {
+                self.core.keep_unclaimed(*share, &mut publication);
+            }
+        }
     }
 }
 

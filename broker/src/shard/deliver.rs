@@ -12,6 +12,7 @@ use super::news::{Offered, Told};
 use super::output::{FLUSH_AT, Output, Pool};
 use super::publication::{Form, Publication, Scratch};
 use super::row::{Client, Replay, Role, Row};
+use super::unclaimed::Unclaimed;
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::message::Delivery;
@@ -48,6 +49,8 @@ pub struct Core {
     pub passing: bool,
     /// What came for members that are gone, until the end of the turn.
     pub orphans: Vec<Orphan>,
+    /// What waits for a member of a group that has none.
+    pub unclaimed: Unclaimed,
     /// Output buffers.
     pub pool: Pool,
     /// What goes to each other shard.

@@ -45,6 +45,7 @@ mod stake;
 mod subscribe;
 mod timers;
 mod turn;
+mod unclaimed;
 mod way;
 mod write;
 
@@ -84,6 +85,7 @@ use publication::Scratch;
 use settled::WaitingList;
 use stake::Asked;
 use timers::Timers;
+use unclaimed::Unclaimed;
 
 /// What all shards of a node share.
 pub struct Shared {
@@ -270,6 +272,7 @@ impl Shard {
             told: Vec::new(),
             passing: false,
             orphans: Vec::new(),
+            unclaimed: Unclaimed::default(),
             pool: Pool::default(),
             outboxes: (0..shards).map(|_| Batch::default()).collect(),
             counters: Counters::default(),

@@ -131,8 +131,9 @@ impl Shard {
         for number in shares.iter().filter(|number| origin.is_none_or(|at| shared.decides(at, **number))) {
             let Some(group) = route.local_group(*number) else {
                 match back {
-                    // A member of an earlier life of this node was chosen, and nobody has told it yet who is in the group now.
-                    Some(sender) => send_alone(core, sender, &[*number], publication),
+                    // A member of an earlier life of this node was chosen, and nobody has told it yet who is in the group now,
+                    // if anybody is.
+                    Some(_) => core.keep_unclaimed(*number, publication),
                     // The last member anywhere has left while the message was on its way.
                     None => core.counters.drop_message(Dropped::NoSubscription),
                 }

@@ -68,7 +68,13 @@ impl Shard {
         let now = self.core.now;
         // A shard that is stopping looks often whether it is done.
         let idle = if self.stopping.is_some() { STOPPING } else { IDLE };
-        let due = [self.timers.next(), self.waiting_until(), self.moves_due(), self.evacuation_due()];
+        let due = [
+            self.timers.next(),
+            self.waiting_until(),
+            self.moves_due(),
+            self.evacuation_due(),
+            self.core.unclaimed.due(),
+        ];
         let due = due.into_iter().flatten().min();
         due.unwrap_or(now + idle).clamp(now + Millis(1), now + idle)
     }
@@ -103,6 +109,7 @@ impl Shard {
         }
         self.evacuate();
         self.give_orphans();
+        self.give_unclaimed();
         self.end_moves_turn();
         self.end_links_turn();
         // Others work on what they get while we write our own sockets.

@@ -333,6 +333,29 @@ fn what_a_member_at_a_node_that_died_had_not_acknowledged_goes_to_another_member
 }
 
 #[test]
+fn what_the_only_member_of_a_group_had_when_its_node_died_is_its_own_when_it_comes_back() {
+    let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+    let plan = Plan { sessions_move: false, unruly: false, ..Plan::usual() };
+    for seed in 0..20 {
+        let clients = World::new(&plan, Vec::new(), seed).clients;
+        let home = clients[0].home;
+        let publisher = clients.iter().position(|client| client.home != home).expect("not all are at one node");
+        // The member is slow: some is sent to it, some is in its queue, and some comes while its node is away.
+        let mut steps = gather(&plan, 5, "t/2/0", Qos::AtMostOnce);
+        let options = Options { qos: Qos::AtLeastOnce, ..Options::default() };
+        steps.push(step(600_000, 0, Deed::Subscribe(GROUP, options, false)));
+        steps.push(step(1_000_000, 0, Deed::Mood(Mood::Late(5_000_000))));
+        steps.extend([1_100_000, 3_500_000].map(|at| step(at, publisher, Deed::Publish(8, FOR_GROUP))));
+        steps.push(Step { at: 3_000_000, what: What::Kill(home, 2_000_000, seed % 2 == 0) });
+        steps.push(step(12_000_000, 0, Deed::Mood(Mood::Prompt)));
+        steps.push(step(12_500_000, 0, Deed::Subscribe(GROUP, options, false)));
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        assert_eq!(outcome.world.oracle.received_by(0, "s/0"), 16, "SEED={seed}");
+    }
+}
+
+#[test]
 fn small_buffers_hold_everybody_up_and_lose_nothing() {
     holds("small buffers", &Plan { capacity: 300, ..Plan::usual() }, 60);
 }

@@ -447,6 +447,13 @@ impl Oracle {
         }
     }
 
+    /// How many messages of a topic a client got, in all its sessions.
+    pub fn received_by(&self, client: usize, topic: &str) -> usize {
+        let sessions = self.sessions.iter().filter(|session| session.client == client);
+        let numbers: BTreeSet<usize> = sessions.flat_map(|session| session.received.keys().copied()).collect();
+        numbers.into_iter().filter(|number| self.messages[*number].topic == topic).count()
+    }
+
     /// A message was acknowledged.
     pub fn acked(&mut self, number: usize, now: Micros) {
         self.messages[number].acked_at.get_or_insert(now);
