@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::chunk::Chunk;
+use crate::message::Account;
 
 /// Bytes that are held for one node at most; beyond that the oldest chunk is let go, as if it were acknowledged.
 const HELD_BYTES_MAX: usize = 4 << 20;
@@ -10,10 +11,19 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 /// What is held, in the order of the lane.
 #[derive(Clone, Debug, Default)]
 pub struct HeldChunks {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<HeldChunk>,
     bytes: usize,
     /// Messages of chunks that were let go at the bound.
     let_go: u64,
+}
+
+/// A chunk that is held.
+#[derive(Clone, Debug)]
+pub struct HeldChunk {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// The messages of it, by their numbers, that were not acknowledged; none: nothing was said of it.
+    pub open: Option<Vec<u32>>,
 }
 
 // === impl HeldChunks ===
@@ -22,12 +32,12 @@ impl HeldChunks {
     /// Takes a chunk behind all others.
     pub fn take(&mut self, chunk: Chunk) {
         self.bytes += chunk.len();
-        self.chunks.push_back(chunk);
+        self.chunks.push_back(HeldChunk { chunk, open: None });
         while self.bytes > HELD_BYTES_MAX
-            && let Some(oldest) = self.chunks.pop_front()
+            && let Some(HeldChunk { chunk: oldest, open }) = self.chunks.pop_front()
         {
             self.bytes -= oldest.len();
-            self.let_go += u64::from(oldest.messages());
+            self.let_go += open.map_or(u64::from(oldest.messages()), |open| open.len() as u64);
         }
     }
 
@@ -42,16 +52,29 @@ impl HeldChunks {
     }
 
     /// Gives up all that is held.
-    pub fn take_all(&mut self) -> VecDeque<Chunk> {
+    pub fn take_all(&mut self) -> VecDeque<HeldChunk> {
         self.bytes = 0;
         std::mem::take(&mut self.chunks)
     }
 
-    /// Lets go all chunks up to and with this place.
-    pub fn release(&mut self, place: u64) {
-        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.sequence() <= place) {
-            self.bytes -= chunk.len();
-        }
+    /// Lets go all that is settled.
+    pub fn release(&mut self, account: &Account) {
+        let bytes = &mut self.bytes;
+        self.chunks.retain_mut(|HeldChunk { chunk, open }| {
+            let place = chunk.sequence();
+            if place > account.upto {
+                return true;
+            }
+            let from = account.open.partition_point(|(batch, _)| *batch < place);
+            let of_it = account.open[from..].iter().take_while(|(batch, _)| *batch == place);
+            let numbers: Vec<u32> = of_it.map(|(_, number)| *number).collect();
+            let is_settled = numbers.is_empty();
+            if is_settled {
+                *bytes -= chunk.len();
+            }
+            *open = Some(numbers);
+            !is_settled
+        });
     }
 }
 
@@ -74,7 +97,21 @@ mod tests {
     }
 
     fn places(held: &HeldChunks) -> Vec<u64> {
-        held.chunks.iter().map(Chunk::sequence).collect()
+        held.chunks.iter().map(|held| held.chunk.sequence()).collect()
+    }
+
+    fn upto(upto: u64) -> Account {
+        Account { upto, open: Vec::new() }
+    }
+
+    #[test]
+    fn behind_what_is_not_settled_all_that_is_goes() {
+        let mut held = HeldChunks::default();
+        (1..=4).for_each(|place| held.take(chunk(place, 1)));
+        held.release(&Account { upto: 3, open: vec![(1, 0), (3, 2), (3, 5)] });
+        assert_eq!(places(&held), [1, 3, 4]);
+        let open: Vec<Option<Vec<u32>>> = held.take_all().into_iter().map(|held| held.open).collect();
+        assert_eq!(open, [Some(vec![0]), Some(vec![2, 5]), None]);
     }
 
     #[test]
@@ -83,13 +120,13 @@ mod tests {
         let fifth = HELD_BYTES_MAX / 5;
         let mut held = HeldChunks::default();
         (1..=4).for_each(|place| held.take(chunk(place, fifth)));
-        held.release(1);
+        held.release(&upto(1));
         assert_eq!(places(&held), [2, 3, 4]);
         held.take(chunk(5, fifth));
         assert_eq!((places(&held), held.let_go()), (vec![2, 3, 4, 5], 0));
         held.take(chunk(6, fifth));
         assert_eq!((places(&held), held.let_go()), (vec![3, 4, 5, 6], 1));
-        held.release(6);
+        held.release(&upto(6));
         assert_eq!((places(&held), held.bytes()), (Vec::new(), 0));
     }
 }

@@ -5,11 +5,12 @@ use crate::codec::Qos;
 use super::Now;
 use super::batch::BATCH_MAX;
 use super::chunk::{Chunk, message_len};
-use super::held::HeldChunks;
+use super::held::{HeldChunk, HeldChunks};
 use super::marks::{Mark, Marks};
 use super::outlet::Forward;
 use super::record;
 use super::spool::Spool;
+use crate::message::Account;
 
 /// The sending end of one lane.
 #[derive(Clone, Debug)]
@@ -178,14 +179,17 @@ impl<S: Spool> LaneOut<S> {
         self.spool.drop_messages(self.droppable_after())
     }
 
-    /// Members of shared subscriptions have acknowledged all up to this place.
-    pub fn settle(&mut self, place: u64) {
-        self.held.release(place);
+    /// Members of shared subscriptions have acknowledged this.
+    pub fn settle(&mut self, account: &Account) {
+        self.held.release(account);
     }
 
-    /// The other side is gone with all that it took: gives the payloads that were not settled, and forgets them.
-    pub fn take_held(&mut self, now: Now, mut each: impl FnMut(&[u8])) {
-        self.held.take_all().iter_mut().for_each(|chunk| each(chunk.stamp(0, now)));
+    /// The other side is gone with all that it took: gives the payloads that were not settled, with the numbers of the messages that
+    /// were not if that was said, and forgets them.
+    pub fn take_held(&mut self, now: Now, mut each: impl FnMut(&[u8], Option<&[u32]>)) {
+        for HeldChunk { mut chunk, open } in self.held.take_all() {
+            each(chunk.stamp(0, now), open.as_deref());
+        }
     }
 
     /// What is held until members have acknowledged it.

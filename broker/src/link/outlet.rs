@@ -12,6 +12,7 @@ use crate::topic::Filter;
 use super::aside::Aside;
 use super::chunk::awaits_member;
 use super::marks::{Mark, Marks};
+use super::origin::Place;
 use super::refusal::Refusal;
 
 /// A connection of a link, named by its owner; a name is never used again while the link lives.
@@ -87,8 +88,8 @@ pub struct Delivery<'a> {
     pub node: &'a Arc<str>,
     /// The shard of that node that routed it.
     pub shard: u8,
-    /// Its place in that node's lane; 0: of one that may lose.
-    pub place: u64,
+    /// Its place in that node's lane; batch 0: of one that may lose.
+    pub place: Place,
     /// By which versions that node's shards routed when they came to this place of the lane; of messages of QoS 0 they
     /// say nothing.
     pub marks: &'a Marks,

@@ -122,7 +122,7 @@ impl<S: Spool> Link<S> {
     ) -> bool {
         let lane = head.lane;
         let mut records = Records::new(records);
-        let mut shard = 0;
+        let (mut shard, mut number) = (0, 0);
         let mut origin = self.origin_of(source, head, from);
         // Between clusters every message has an origin, between peers that of which one is told.
         let counts = origin.is_some();
@@ -131,7 +131,9 @@ impl<S: Spool> Link<S> {
             let fault = match record {
                 Ok(Record::Message { path, aside, frame, layout }) if lane != LANE_INTEREST => {
                     let came_from = origin.as_ref().filter(|_| counts || std::mem::take(&mut told));
-                    let place = if lane == LANE_MESSAGES { head.sequence } else { 0 };
+                    let batch = if lane == LANE_MESSAGES { head.sequence } else { 0 };
+                    let place = Place { batch, message: number };
+                    number += 1;
                     self.take_message(out, source, shard, place, came_from, path, aside, frame, layout);
                     if let Some(origin) = origin.as_mut().filter(|_| counts) {
                         origin.place.message += 1;
@@ -206,7 +208,7 @@ impl<S: Spool> Link<S> {
         out: &mut impl Outlet,
         source: usize,
         shard: u8,
-        place: u64,
+        place: Place,
         origin: Option<&Origin>,
         path: Path<'_>,
         aside: AsideBytes<'_>,

@@ -3,7 +3,7 @@
 mod debt;
 mod delivery;
 
-pub use debt::{Debt, Ledger};
+pub use debt::{Account, Debt, LISTED_MAX, Ledger};
 pub use delivery::Delivery;
 
 use crate::clock::Millis;

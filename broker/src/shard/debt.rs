@@ -7,12 +7,15 @@ use super::link::{LinkRow, Target};
 use super::peer::PeerRow;
 use super::publication::{Publication, expires_at};
 use crate::clock::Millis;
-use crate::link::{Delivery, Forward};
-use crate::message::{Debt, Ledger};
+use crate::link::{Delivery, Forward, Place};
+use crate::message::{Account, Debt, LISTED_MAX, Ledger};
 use crate::router::Receiver;
 
 /// First byte of the control message that says how far members here have acknowledged.
 pub const PREFIX: u8 = 0x22;
+
+/// Bytes of a message in it: batch and number.
+const LISTED: usize = 12;
 
 /// Shortest time between two of them.
 const SAY_EVERY: Millis = Millis(50);
@@ -22,7 +25,7 @@ const SAY_EVERY: Millis = Millis(50);
 pub struct Debts {
     /// What members here have of the other node and not acknowledged.
     ledger: Arc<Ledger>,
-    /// How far they had when that was said last on this connection.
+    /// How much they had when that was said last on this connection.
     said: u64,
     /// When it may be said again.
     say_at: Millis,
@@ -35,8 +38,9 @@ pub struct Debts {
 impl Debts {
     /// A message came: if members here are to acknowledge it, that is owed.
     pub fn owe(&self, message: &Delivery<'_>) -> Option<Debt> {
-        let is_owed = message.place > 0 && message.is_for_members();
-        is_owed.then(|| self.ledger.owe(message.place))
+        let Place { batch, message: number } = message.place;
+        let is_owed = batch > 0 && message.is_for_members();
+        is_owed.then(|| self.ledger.owe(batch, number))
     }
 
     /// A connection with this life of the other node stands; whether it is another one than that which took what is held.
@@ -50,7 +54,7 @@ impl Debts {
         is_new && before.is_some()
     }
 
-    /// How far members here have acknowledged, if that is still to be said.
+    /// How much members here have acknowledged, if that is still to be said.
     fn unsaid(&self) -> Option<u64> {
         Some(self.ledger.settled()).filter(|settled| *settled != self.said)
     }
@@ -78,17 +82,15 @@ impl Shard {
         }
         let Some(settled) = debts.unsaid() else { return };
         (debts.said, debts.say_at) = (settled, now + SAY_EVERY);
-        let mut payload = [0; 9];
-        payload[0] = PREFIX;
-        payload[1..].copy_from_slice(&settled.to_be_bytes());
+        let payload = encode(&debts.ledger.account());
         self.with_link(slot, |link, out| link.control(out, &payload));
     }
 
     /// A peer has said how far members there have acknowledged.
     pub(super) fn hear_debts(&mut self, slot: u32, payload: &[u8]) {
-        let Some(settled) = payload.get(1..).and_then(|rest| rest.first_chunk::<8>()) else { return };
-        let settled = u64::from_be_bytes(*settled);
-        self.with_link(slot, |link, _| link.settle(settled));
+        if let Some(account) = decode(payload) {
+            self.with_link(slot, |link, _| link.settle(&account));
+        }
     }
 
     /// A peer began anew: what members there had not acknowledged goes to other members.
@@ -117,5 +119,45 @@ impl PeerRow {
     /// Whether the peer must still hear what members here have acknowledged.
     pub fn owes_word(&self) -> bool {
         self.is_connected() && self.debts.unsaid().is_some()
+    }
+}
+
+/// The control message: how far it tells, then what is not acknowledged of that.
+fn encode(account: &Account) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(1 + 8 + LISTED * account.open.len());
+    payload.push(PREFIX);
+    payload.extend_from_slice(&account.upto.to_be_bytes());
+    for (batch, number) in &account.open {
+        payload.extend_from_slice(&batch.to_be_bytes());
+        payload.extend_from_slice(&number.to_be_bytes());
+    }
+    payload
+}
+
+fn decode(payload: &[u8]) -> Option<Account> {
+    let (upto, listed) = payload.get(1..)?.split_first_chunk::<8>()?;
+    let (listed, []) = listed.as_chunks::<LISTED>() else { return None };
+    let number_of = |bytes: &[u8; LISTED]| {
+        let (batch, number) = bytes.split_first_chunk::<8>()?;
+        Some((u64::from_be_bytes(*batch), u32::from_be_bytes(*number.first_chunk::<4>()?)))
+    };
+    let open: Vec<(u64, u32)> = listed.iter().take(LISTED_MAX).filter_map(number_of).collect();
+    (open.len() == listed.len()).then_some(Account { upto: u64::from_be_bytes(*upto), open })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_read_as_it_was_written_and_nothing_else_is() {
+        for open in [vec![], vec![(3, 0), (3, 9), (u64::MAX, u32::MAX)], vec![(1, 1); LISTED_MAX]] {
+            let account = Account { upto: 7, open };
+            assert_eq!(decode(&encode(&account)), Some(account));
+        }
+        let long = encode(&Account { upto: 7, open: vec![(1, 1); LISTED_MAX + 1] });
+        for garbled in [&[PREFIX][..], &[PREFIX, 0, 0], &[PREFIX; 10], &long] {
+            assert_eq!(decode(garbled), None);
+        }
     }
 }

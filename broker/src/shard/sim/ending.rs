@@ -268,8 +268,9 @@ impl World {
     fn leaks(&self) -> Option<String> {
         let pairs: usize = self.clusters().map(|lives| lives.len() * (lives.len() - 1) / 2).sum();
         let links = self.plan.links();
-        if self.network.open_streams() != pairs + links {
-            return Some(format!("{} streams of {pairs} pairs and {links} links", self.network.open_streams()));
+        let streams = self.network.open_streams();
+        if streams.len() != pairs + links {
+            return Some(format!("{} streams of {pairs} pairs and {links} links: {streams:?}", streams.len()));
         }
         if let Some(remnant) = self.remnants() {
             return Some(remnant);

@@ -192,9 +192,9 @@ impl Network {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Bytes that wait in buffers, and streams of which an end is still held.
-    pub fn open_streams(&self) -> usize {
-        self.lock().pipes.iter().filter(|pipe| pipe.gone != [true; 2]).count()
+    /// Streams of which an end is still held, by their hosts.
+    pub fn open_streams(&self) -> Vec<[Host; 2]> {
+        self.lock().pipes.iter().filter(|pipe| pipe.gone != [true; 2]).map(|pipe| pipe.hosts).collect()
     }
 
     fn break_all(&self, which: impl Fn([Host; 2]) -> bool) -> bool {

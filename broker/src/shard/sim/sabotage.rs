@@ -4,6 +4,7 @@ use super::node::{Life, name};
 use super::plan::Sabotage;
 use super::world::World;
 use crate::codec::Qos;
+use crate::message::Account;
 use crate::router::{Kind, Receiver, ReceiverFlags, SubscriptionEntry};
 use crate::session::{Limits, Outbound};
 use crate::shard::batch::Batch;
@@ -72,7 +73,9 @@ fn spoil(shard: &mut Shard, sabotage: Sabotage) {
         let Some(row) = shard.link_row_mut(slot) else { continue };
         match sabotage {
             Sabotage::HideRetained => row.peer_mut().into_iter().for_each(|peer| peer.leveller = None),
-            Sabotage::LetGo => row.link.iter_mut().for_each(|link| link.settle(u64::MAX)),
+            Sabotage::LetGo => {
+                row.link.iter_mut().for_each(|link| link.settle(&Account { upto: u64::MAX, open: Vec::new() }))
+            }
             _ => {}
         }
     }
