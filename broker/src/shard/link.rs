@@ -262,6 +262,10 @@ impl Shard {
     /// Dialling for a link has failed.
     pub(super) fn dial_failed(&mut self, link: &LinkKey, error: api::LinkError) {
         let Some(slot) = self.link_of(link) else { return };
+        if self.link_row(slot).is_none_or(|row| row.dial != Dial::UnderWay) {
+            // An earlier row of it dialled, and this one has a connection, or dials again soon.
+            return;
+        }
         let now = self.core.now;
         match link {
             LinkKey::Cluster(link) => {
