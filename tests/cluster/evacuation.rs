@@ -7,6 +7,7 @@ use tombolo_broker_api::{ByteSize, Evacuation, EvacuationPhase, Seconds};
 use tombolo_tests::client::Client;
 use tombolo_tests::cluster::{Cluster, node};
 use tombolo_tests::packet::{self, Connect, Publish};
+use tombolo_tests::property;
 
 /// Has all nodes know which ones are to be emptied.
 fn evacuate(cluster: &mut Cluster, places: &[usize]) {
@@ -88,6 +89,9 @@ async fn mqtt_5_clients_are_told_where_to_go_if_a_server_is_named() {
     })
     .await;
     let mut client = Client::clean(cluster.address(0), 5, "one").await;
+    // The CONNACK that it gets is as long as that.
+    let terse = Connect::new(5, "terse").with(property::maximum_packet_size(20));
+    let (mut short, _) = Client::connect(cluster.address(0), &terse).await;
     evacuate(&mut cluster, &[0]);
     let told = client.disconnected(0x9C).await;
     assert_eq!(told.properties.text(0x1C), Some("mqtt.example.org"));
@@ -95,6 +99,13 @@ async fn mqtt_5_clients_are_told_where_to_go_if_a_server_is_named() {
     refused.send(Connect::new(5, "late").bytes()).await;
     let connack = refused.packet().await.connack();
     assert_eq!((connack.reason, connack.properties.text(0x1C)), (0x9C, Some("mqtt.example.org")));
+    // Nothing that is larger than a client takes [MQTT-3.1.2-24].
+    short.expect_hex("e0 01 9c").await;
+    short.closed().await;
+    let mut refused = Client::open(cluster.address(0), 5).await;
+    refused.send(terse.bytes()).await;
+    refused.expect_hex("20 03 00 9c 00").await;
+    refused.closed().await;
 }
 
 #[tokio::test]

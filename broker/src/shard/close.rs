@@ -41,11 +41,15 @@ impl Shard {
         {
             let mut farewell = Vec::new();
             if row.version == Version::V5 {
-                disconnect::encode(&mut farewell, row.version, packet);
-                if farewell.len() > row.maximum_packet_size as usize {
-                    // The reason code alone, if the sentence is more than the client takes [MQTT-3.14.2-3].
+                // Without the sentence if that is more than the client takes [MQTT-3.14.2-3], and by the reason code alone if
+                // the rest is [MQTT-3.1.2-24]: that is shorter than the CONNACK that it took.
+                let terse = Disconnect { reason_string: None, ..*packet };
+                for packet in [packet, &terse, &Disconnect::because(packet.reason)] {
                     farewell.clear();
-                    disconnect::encode(&mut farewell, row.version, &Disconnect { reason_string: None, ..*packet });
+                    disconnect::encode(&mut farewell, row.version, packet);
+                    if farewell.len() <= row.maximum_packet_size as usize {
+                        break;
+                    }
                 }
             }
             last.append(&mut farewell);

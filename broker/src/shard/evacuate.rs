@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Shard;
 use super::attach::Arrival;
-use super::linger;
+use super::parked;
 use super::row::Custody;
 use crate::clock::{Millis, UnixSeconds};
-use crate::codec::connack::{self, Connack};
+use crate::codec::connack::Connack;
 use crate::codec::disconnect::Disconnect;
 use crate::codec::{Reason, Version};
 use crate::metrics::{Closed, Refused};
@@ -266,15 +266,12 @@ impl Shard {
     pub(super) fn turn_away(&self, arrival: Arrival) {
         self.shared.board.events.refuse(Refused::Evacuating);
         let reference = &self.core.tuning.cluster.evacuation.server_reference;
-        let Arrival { stream: transport, connect, guard, .. } = arrival;
         let mut refusal = Connack::refusal(Reason::ServerUnavailable);
-        if connect.version == Version::V5 && !reference.is_empty() {
+        if arrival.connect.version == Version::V5 && !reference.is_empty() {
             refusal = Connack::refusal(Reason::UseAnotherServer);
             refusal.properties.server_reference = Some(reference.clone());
         }
-        let mut out = Vec::new();
-        connack::encode(&mut out, connect.version, &refusal);
-        linger::answer_and_close(transport, out, guard);
+        parked::refuse(arrival, refusal);
     }
 }
 

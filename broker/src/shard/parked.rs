@@ -82,11 +82,16 @@ pub(super) fn takes(connect: &Connect, answer: &Connack) -> bool {
 
 /// Says why a connection is not let in, and closes it.
 pub(super) fn answer(arrival: Arrival, reason: Reason) {
+    refuse(arrival, Connack::refusal(reason));
+}
+
+/// The same, by a CONNACK with properties, which are left out where they are more than the client takes.
+pub(super) fn refuse(arrival: Arrival, refusal: Connack) {
     let Arrival { stream: transport, connect, guard, .. } = arrival;
     let mut out = Vec::new();
-    let refusal = Connack::refusal(reason);
-    if takes(&connect, &refusal) {
-        connack::encode(&mut out, connect.version, &refusal);
+    let terse = Connack::refusal(refusal.reason);
+    if let Some(answer) = [refusal, terse].into_iter().find(|answer| takes(&connect, answer)) {
+        connack::encode(&mut out, connect.version, &answer);
     }
     linger::answer_and_close(transport, out, guard);
 }
