@@ -73,6 +73,7 @@ reasons! {
         MaxSessions "max_sessions" "The node had `maxSessions` sessions.",
         TakenOver "taken_over" "A later connection used the same client id while this one waited for its session.",
         HomeUnavailable "home_unavailable" "The session is at a node that can't be reached, or a node did not say in time whether it is there.",
+        ClockAhead "clock_ahead" "The clock of this node is a minute or more ahead of another node's.",
         Evacuating "evacuating" "The node is being emptied and takes no new clients.",
         MovesBusy "moves_busy" "The session moved a moment ago, or too many are moving.",
         SessionTooLarge "session_too_large" "What the session has in flight is more than can move to another node.",

@@ -191,7 +191,7 @@ impl Record {
             }
             Denial::LookUp | Denial::Owner => self.end_lookup(cx, Some(Refusal::TakenOver)),
             Denial::Busy => self.end_lookup(cx, Some(Refusal::Busy)),
-            Denial::Clock => self.end_lookup(cx, Some(Refusal::Unavailable)),
+            Denial::Clock => self.end_lookup(cx, Some(Refusal::ClockAhead)),
             Denial::TooLarge => self.end_lookup(cx, Some(Refusal::TooLarge)),
         }
     }
@@ -209,7 +209,7 @@ impl Record {
             let stats = &mut cx.common.stats;
             match why {
                 Refusal::TakenOver => stats.overtaken += 1,
-                Refusal::Unavailable => stats.unavailable += 1,
+                Refusal::Unavailable | Refusal::ClockAhead => stats.unavailable += 1,
                 Refusal::Busy | Refusal::TooLarge => stats.busy += 1,
             }
             cx.out.refuse(cx.id, why);

@@ -53,6 +53,8 @@ pub enum Refusal {
     /// Its session is at a node that can't be reached, or a node did not answer in time: 0x88 Server unavailable
     /// (MQTT 3.1.1: 3).
     Unavailable,
+    /// The clock of this node is too far ahead of another one's: 0x88 Server unavailable (3).
+    ClockAhead,
     /// Its session moved a moment ago, or too much is moving: 0x89 Server busy (3).
     Busy,
     /// What its session has in flight is more than can move: 0x97 Quota exceeded (3).

@@ -57,6 +57,7 @@ impl Shard {
             // It never was connected, so there is no DISCONNECT for it; no reason of CONNACK says it either.
             Refusal::TakenOver => return self.shared.board.events.refuse(Refused::TakenOver),
             Refusal::Unavailable => (Refused::HomeUnavailable, Reason::ServerUnavailable),
+            Refusal::ClockAhead => (Refused::ClockAhead, Reason::ServerUnavailable),
             Refusal::Busy => (Refused::MovesBusy, Reason::ServerBusy),
             Refusal::TooLarge => (Refused::SessionTooLarge, Reason::QuotaExceeded),
         };

@@ -31,6 +31,7 @@ struct World {
     queue: Vec<Delivery>,
     online: bool,
     said: Vec<(Arc<str>, Control)>,
+    refused: Vec<Refusal>,
 }
 
 fn stamp(time: u64) -> Stamp {
@@ -139,7 +140,9 @@ impl Outlet for World {
 
     fn serve(&mut self, _: &str, _: Serve) {}
 
-    fn refuse(&mut self, _: &str, _: Refusal) {}
+    fn refuse(&mut self, _: &str, why: Refusal) {
+        self.refused.push(why);
+    }
 }
 
 /// An owner, and two nodes that had the session before: `a` by stamp 10, `b` by stamp 20.
@@ -466,4 +469,13 @@ fn a_late_offer_does_not_end_the_look_up_of_a_client() {
     assert!(owner.record.lookup.as_ref().is_some_and(|lookup| lookup.client.is_some()));
     owner.with(|record, cx| record.on_ask(cx, &"b".into(), stamp(901), Purpose::Serve));
     assert!(owner.record.lookup.is_none(), "a later CONNECT does");
+}
+
+#[test]
+fn a_client_at_a_node_whose_clock_is_too_far_ahead_is_refused_for_that() {
+    let mut owner = Owner::new(0);
+    owner.record = Record::new(None, &owner.common.nodes);
+    owner.with(|record, cx| record.on_connect(cx, stamp(900), false));
+    owner.with(|record, cx| record.on_denied(cx, stamp(900), stamp(10), Denial::Clock));
+    assert_eq!(owner.world.refused, [Refusal::ClockAhead]);
 }
