@@ -53,6 +53,8 @@ async fn connections_that_break_again_and_again_lose_and_repeat_nothing() {
     }
     expect(&mut subscriber, 1..=200).await;
     subscriber.ping().await;
+    let log = cluster.nodes[0].child.output();
+    assert!(log.contains("A connection of a link has ended."), "{log}");
 }
 
 #[tokio::test]

@@ -88,8 +88,17 @@ impl Shard {
         row.paused = false;
         let client = match &mut row.role {
             Role::Client(client) => client,
-            Role::LinkConnection(_) => {
+            Role::LinkConnection(connection) => {
+                let link = connection.link;
                 self.core.counters.close(why);
+                // Other ends have a word of their own, from whoever brought them about.
+                if matches!(why, Closed::ConnectionLost | Closed::KeepAlive) {
+                    tracing::info!(
+                        link = self.link_name(link),
+                        reason = why.label(),
+                        "A connection of a link has ended."
+                    );
+                }
                 return self.link_connection_ended(slot);
             }
             Role::Link(_) => return,

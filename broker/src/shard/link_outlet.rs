@@ -209,7 +209,8 @@ impl Shard {
         self.core.rows.get(slot as usize).is_some_and(|row| row.output.len() < limit)
     }
 
-    fn link_name(&self, slot: u32) -> &str {
+    /// Name of a link, for the log.
+    pub(super) fn link_name(&self, slot: u32) -> &str {
         match self.core.rows.get(slot as usize) {
             Some(Row { role: Role::Link(row), .. }) => row.key.name(),
             Some(_) | None => "",
