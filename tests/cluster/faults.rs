@@ -110,6 +110,28 @@ async fn a_node_that_begins_anew_acknowledges_nothing_before_it_has_heard_what_i
 }
 
 #[tokio::test]
+async fn a_node_that_begins_anew_answers_no_subscribe_before_the_others_can_have_heard_of_it() {
+    let mut cluster = Cluster::with(3, |_, config| {
+        config.tuning.cluster.suspend_after = Seconds(600);
+        config.tuning.cluster.subscribe_timeout = Seconds(60);
+    })
+    .await;
+    cluster.kill(1);
+    cluster.cut(0, 1);
+    cluster.nodes[1].respawn();
+    cluster.sees(1, 2, |peer| peer.ready).await;
+    let mut subscriber = Client::clean(cluster.address(1), 5, "subscriber").await;
+    subscriber.send(packet::subscribe(5, 1, &[("t", 1)])).await;
+    // The next packet is the answer to this.
+    subscriber.ping().await;
+    cluster.heal(0, 1);
+    subscriber.expect(packet::suback(5, 1, &[1])).await;
+    let mut publisher = Client::clean(cluster.address(0), 5, "publisher").await;
+    publish(&mut publisher, "t", 1).await;
+    expect(&mut subscriber, 1..=1).await;
+}
+
+#[tokio::test]
 async fn a_node_that_stands_still_holds_up_nobody_else_and_misses_nothing() {
     let cluster = Cluster::start(3).await;
     let mut stopped = Client::subscriber(cluster.address(1), 5, "stopped", &[("t", 1)]).await;

@@ -51,6 +51,7 @@ impl Shard {
         self.nodes = others.to_vec();
         self.nodes_listed = true;
         self.resume_paused();
+        self.answer_settled();
         if self.claims.is_none() && !self.nodes.is_empty() {
             self.begin_claims();
         }

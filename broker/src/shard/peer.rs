@@ -275,7 +275,7 @@ impl Shard {
         if is_heard {
             self.tell_publishers();
         }
-        if news {
+        if news || is_heard {
             self.tell_settled();
         }
         if let Some(life) = life {

@@ -192,13 +192,13 @@ impl Shard {
     }
 
     /// Answers a SUBSCRIBE as soon as every node that can be reached routes by it: what is published anywhere after the
-    /// SUBACK arrives.
+    /// SUBACK arrives. A node that begins anew does not know yet who can be reached; it waits for those that it has not heard.
     pub(super) fn answer_subscribe(&mut self, slot: u32, answer: Answer) {
         let index = &self.shared.index;
         let until = Cursors { interest: index.interest_end(Audience::Peers), shares: index.shares_end() };
         let timeout = Millis::from(self.core.tuning.cluster.subscribe_timeout);
         let Some(epoch) = self.core.rows.get(slot as usize).map(|row| row.epoch) else { return };
-        if timeout == Millis(0) || self.waiting.len() >= WAITING_MAX || self.shared.settled.least().reach(until) {
+        if timeout == Millis(0) || self.waiting.len() >= WAITING_MAX || self.is_settled(until) {
             self.say_suback(slot, answer);
             return;
         }
@@ -209,14 +209,18 @@ impl Shard {
         self.answer_settled();
     }
 
+    fn is_settled(&mut self, until: Cursors) -> bool {
+        self.has_heard_all() && self.shared.settled.least().reach(until)
+    }
+
     /// Answers what waits no longer.
     pub(super) fn answer_settled(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
-        let least = self.shared.settled.least();
+        let (heard, least) = (self.has_heard_all(), self.shared.settled.least());
         while let Some(next) =
-            self.waiting.pop_front_if(|next| least.reach(next.until) || next.deadline <= self.core.now)
+            self.waiting.pop_front_if(|next| heard && least.reach(next.until) || next.deadline <= self.core.now)
         {
             let is_there = |row: &super::row::Row| row.epoch == next.epoch;
             if self.core.rows.get(next.slot as usize).is_some_and(is_there) {
