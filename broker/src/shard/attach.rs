@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Shard;
 use super::control::{Attach, Tuning};
-use super::parked;
+use super::moves::parked;
 use super::row::{Client, Connection, Custody, Role, Row, Will};
 use crate::auth::Identity;
 use crate::clock::{self, Stamp};

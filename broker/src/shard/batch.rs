@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::news::News;
-use super::passing::Receipt;
+use super::link::passing::Receipt;
+use super::moves::news::News;
 use super::publication::Publication;
 use crate::clock::{Millis, Stamp};
 use crate::codec::Qos;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tombolo_broker_api as api;
 
 use super::guard::ConnectionGuard;
-use super::passing::Receipt;
+use super::link::passing::Receipt;
 use crate::auth::Identity;
 use crate::codec::connect::Connect;
 use crate::link::{Mark, Version};

@@ -6,13 +6,13 @@ use slab::Slab;
 
 use super::Shared;
 use super::batch::Batch;
-use super::bequeath::Orphan;
 use super::control::Tuning;
-use super::news::{Offered, Told};
+use super::moves::news::{Offered, Told};
 use super::output::{FLUSH_AT, Output, Pool};
+use super::peer::bequeath::Orphan;
+use super::peer::unclaimed::Unclaimed;
 use super::publication::{Form, Publication, Scratch};
 use super::row::{Client, Replay, Role, Row};
-use super::unclaimed::Unclaimed;
 use crate::clock::Millis;
 use crate::codec::{Qos, Version};
 use crate::message::Delivery;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Shard;
 use super::attach::Arrival;
-use super::parked;
+use super::moves::parked;
 use super::row::Custody;
 use crate::clock::{Millis, UnixSeconds};
 use crate::codec::connack::Connack;

@@ -6,30 +6,18 @@
 mod attach;
 mod awaited;
 mod batch;
-mod bequeath;
 mod close;
 mod control;
-mod debt;
 mod deliver;
 mod evacuate;
-mod forwarded;
 mod guard;
 mod inbox;
-mod level;
 mod linger;
 mod link;
-mod link_config;
-mod link_outlet;
-mod link_packet;
 mod moves;
-mod moves_outlet;
-mod news;
 mod output;
 mod packet;
-mod parked;
-mod passing;
 mod peer;
-mod pressure;
 mod publication;
 mod publish;
 mod read;
@@ -38,15 +26,11 @@ mod resend;
 mod retain;
 mod route;
 mod row;
-mod settled;
 #[cfg(test)]
 mod sim;
-mod stake;
 mod subscribe;
 mod timers;
 mod turn;
-mod unclaimed;
-mod way;
 mod write;
 
 use std::collections::HashMap;
@@ -64,9 +48,9 @@ pub use guard::ConnectionGuard;
 pub use inbox::Inbox;
 pub use linger::answer_and_close;
 pub use link::DialRequest;
-pub use pressure::Pressure;
+pub use link::pressure::Pressure;
+pub use peer::settled::Settled;
 pub use ready::Ready;
-pub use settled::Settled;
 pub use turn::serve;
 
 use crate::clock::{Clock, Millis, StampClock};
@@ -80,12 +64,12 @@ use attach::Arrival;
 use batch::Batch;
 use deliver::Core;
 use evacuate::Progress;
+use moves::stake::Asked;
 use output::Pool;
+use peer::settled::WaitingList;
+use peer::unclaimed::Unclaimed;
 use publication::Scratch;
-use settled::WaitingList;
-use stake::Asked;
 use timers::Timers;
-use unclaimed::Unclaimed;
 
 /// What all shards of a node share.
 pub struct Shared {
@@ -191,9 +175,9 @@ pub struct Shard {
     epochs: u16,
     connections_made: u64,
     /// Frames of ways that came over a link which acts.
-    heard_ways: Vec<way::Heard>,
+    heard_ways: Vec<link::way::Heard>,
     /// What others wait for that the peers of this shard are to take.
-    receipts: passing::Receipts,
+    receipts: link::passing::Receipts,
     /// Ways that links of this shard have asked for.
     ways_asked: u64,
     /// An empty batch, to be exchanged for a full one.
@@ -315,7 +299,7 @@ impl Shard {
             epochs: 0,
             connections_made: 0,
             heard_ways: Vec::new(),
-            receipts: passing::Receipts::default(),
+            receipts: link::passing::Receipts::default(),
             ways_asked: 0,
             spare: Batch::default(),
             stopping: None,

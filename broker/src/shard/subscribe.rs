@@ -1,9 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE: into the index, then the answer, then what is retained.
 
 use super::Shard;
+use super::peer::settled::Answer;
 use super::read::Next;
 use super::row::{Replay, Role, Row, SubscriptionState};
-use super::settled::Answer;
 use crate::auth;
 use crate::codec::subscribe::{self, Options, RetainHandling, Suback};
 use crate::codec::unsubscribe::{self, Unsuback};

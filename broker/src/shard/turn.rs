@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::batch::{Batch, Note, Step};
 use super::control::{Control, Report, Stays};
 use super::inbox::{HandOver, LANE_BYTES_MAX};
-use super::news::Told;
+use super::moves::news::Told;
 use super::publication::Publication;
 use super::row::Role;
 use super::{Shard, Tuning, linger};

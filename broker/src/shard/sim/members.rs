@@ -166,7 +166,7 @@ mod tests {
     use tombolo_broker_api as api;
 
     use super::*;
-    use crate::shard::news::News;
+    use crate::shard::moves::news::News;
     use crate::shard::sim::network::{End, Network};
     use crate::shard::sim::plan::Plan;
     use crate::shard::sim::world::attach_link;

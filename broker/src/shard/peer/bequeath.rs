@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tombolo_broker_api::SharedSubscriptions;
 
-use super::publication::Publication;
-use super::row::{Role, Row};
-use super::{Shard, route};
 use crate::codec::Qos;
 use crate::link::Link;
 use crate::message::{Delivery, Message};
 use crate::metrics::Dropped;
 use crate::router::{Group, Member, Path, Receiver, ReceiverFlags};
+use crate::shard::publication::Publication;
+use crate::shard::row::{Role, Row};
+use crate::shard::{Shard, route};
 
 /// A message for members of shared subscriptions whose row was gone, or on its way out, when it came there.
 pub struct Orphan {
@@ -38,7 +38,7 @@ struct Testament {
 impl Shard {
     /// A session is about to end: what came to it by shared subscriptions and is not acknowledged, or not even sent, goes
     /// to others of the group (section 4.8.2). A QoS 2 message that was sent stays its own `[MQTT-4.8.2-5]`.
-    pub(super) fn bequeath(&mut self, slot: u32) {
+    pub(in crate::shard) fn bequeath(&mut self, slot: u32) {
         let Some(row) = self.core.rows.get_mut(slot as usize) else { return };
         let Row { role: Role::Client(client), flow: Some(flow), epoch, .. } = row else { return };
         if client.presence.is_none() {
@@ -87,7 +87,7 @@ impl Shard {
     }
 
     /// Gives a message that one member of a group does not take to another.
-    pub(super) fn give_to_member(&mut self, member: &Member, delivery: &Delivery) {
+    pub(in crate::shard) fn give_to_member(&mut self, member: &Member, delivery: &Delivery) {
         let Delivery { message, .. } = delivery;
         let layout = message.layout();
         let mut frame = message.frame().to_vec();
@@ -101,12 +101,12 @@ impl Shard {
 
     /// The row of a node that has left the list is gone: what it was not known to have taken, of what a member there was
     /// chosen for, goes to another member. It may have taken some of it, which then comes twice.
-    pub(super) fn bequeath_lane(&mut self, link: &mut Link, node: Receiver) {
+    pub(in crate::shard) fn bequeath_lane(&mut self, link: &mut Link, node: Receiver) {
         link.take_left(self.core.now.duration(), |left| self.give_forward(node, left));
     }
 
     /// Gives to others what was routed to members that were gone when it came there.
-    pub(super) fn give_orphans(&mut self) {
+    pub(in crate::shard) fn give_orphans(&mut self) {
         for Orphan { receiver, message, qos, shares } in std::mem::take(&mut self.core.orphans) {
             let mut publication = Publication::of(&message);
             publication.qos = qos;
@@ -116,7 +116,7 @@ impl Shard {
 
     /// What waited for a session that is over, and came by a shared subscription, goes to another member: not to the row that
     /// is left of it, if there is one.
-    pub(super) fn bequeath_left(&mut self, row: Option<u32>, delivery: &Delivery) {
+    pub(in crate::shard) fn bequeath_left(&mut self, row: Option<u32>, delivery: &Delivery) {
         if delivery.qos == Qos::AtMostOnce || delivery.message.is_expired(self.core.now) {
             return;
         }
@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// Gives a message to one member of each of these groups, but not to `but`.
-    pub(super) fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
+    pub(in crate::shard) fn give_to_groups(&mut self, but: Receiver, shares: &[u32], publication: &Publication<'_>) {
         for number in shares {
             if !self.give_to_group(but, *number, publication) {
                 self.core.counters.drop_message(Dropped::NoSubscription);
@@ -136,7 +136,12 @@ impl Shard {
     }
 
     /// The same for one group; false if there is nobody.
-    pub(super) fn give_to_group(&mut self, but: Receiver, number: u32, publication: &Publication<'_>) -> bool {
+    pub(in crate::shard) fn give_to_group(
+        &mut self,
+        but: Receiver,
+        number: u32,
+        publication: &Publication<'_>,
+    ) -> bool {
         let topic = publication.layout.topic(publication.frame);
         let Ok(entry) = self.cache.find(&self.shared.index, topic) else { return false };
         let local_first = self.core.tuning.cluster.shared_subscriptions == SharedSubscriptions::LocalFirst;

@@ -2,23 +2,23 @@
 
 use std::num::NonZeroU16;
 
-use super::Shard;
-use super::control::{AttachLink, LinkKey};
-use super::linger::answer_and_close;
-use super::link::{Dial, LinkConn};
-use super::read::Next;
-use super::row::{Connection, LinkConnection, Role, Row};
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::frame::Kind;
 use crate::codec::{Error, Reason, Version, ack, ping, publish};
 use crate::link::{self, Conn, Incoming, Limits};
 use crate::metrics::Closed;
+use crate::shard::Shard;
+use crate::shard::control::{AttachLink, LinkKey};
+use crate::shard::linger::answer_and_close;
+use crate::shard::link::{Dial, LinkConn};
+use crate::shard::read::Next;
+use crate::shard::row::{Connection, LinkConnection, Role, Row};
 
 // === impl Shard ===
 
 impl Shard {
     /// Takes a connection of a link of this shard.
-    pub(super) fn attach_link(&mut self, attach: AttachLink) {
+    pub(in crate::shard) fn attach_link(&mut self, attach: AttachLink) {
         let AttachLink {
             link,
             user,
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// Takes a packet that came on a link's connection.
-    pub(super) fn link_packet(&mut self, slot: u32, packet: &[u8]) -> Next {
+    pub(in crate::shard) fn link_packet(&mut self, slot: u32, packet: &[u8]) -> Next {
         match self.try_link_packet(slot, packet) {
             Ok(next) => next,
             Err(error) => {
@@ -166,7 +166,7 @@ impl Shard {
     }
 
     /// The connection of a row that belongs to a link is gone.
-    pub(super) fn link_connection_ended(&mut self, slot: u32) {
+    pub(in crate::shard) fn link_connection_ended(&mut self, slot: u32) {
         let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
         self.timers.remove(&row, slot);
         let Role::LinkConnection(connection) = row.role else { return };
@@ -187,7 +187,7 @@ impl Shard {
     }
 
     /// Closes the connections of a link that were dialled, or those that came in: their terms have changed.
-    pub(super) fn drop_connections(&mut self, link: u32, were_dialled: bool) {
+    pub(in crate::shard) fn drop_connections(&mut self, link: u32, were_dialled: bool) {
         let Some(row) = self.link_row(link) else { return };
         let slots: Vec<u32> = row.connections.iter().map(|known| known.slot).collect();
         for slot in slots {

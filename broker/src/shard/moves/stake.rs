@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::control::Stake;
-use super::{Control, Shard};
 use crate::link::{Mark, Version};
 use crate::peer;
+use crate::shard::control::Stake;
+use crate::shard::{Control, Shard};
 
 /// Stakes that this shard asked for: how many shards are still to answer, and what those that have said.
 pub type Asked = HashMap<u64, (usize, Vec<(Arc<str>, Version)>)>;
@@ -16,7 +16,7 @@ pub type Asked = HashMap<u64, (usize, Vec<(Arc<str>, Version)>)>;
 
 impl Shard {
     /// Asks all shards for versions that contain what the index holds now.
-    pub(super) fn ask_for_stake(&mut self, token: u64) {
+    pub(in crate::shard) fn ask_for_stake(&mut self, token: u64) {
         let local = &self.shared.local;
         // The index was changed before the number is taken: who marks a later number routes by what this one means, too.
         let number = self.shared.own_versions.fetch_add(1, Ordering::AcqRel) + 1;
@@ -35,7 +35,7 @@ impl Shard {
 
     /// Makes a version for each node of this shard, and answers with them. Of a node that is not here nothing is said: it
     /// begins with all that is wanted when it comes; `OTHERS` says since when.
-    pub(super) fn stake_here(&mut self, stake: Stake) {
+    pub(in crate::shard) fn stake_here(&mut self, stake: Stake) {
         self.update_interest();
         let mut versions = Vec::new();
         for at in 0..self.links.len() {
@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// A shard has answered; when all have, the sessions that came know since when messages come here directly.
-    pub(super) fn staked(&mut self, token: u64, versions: Vec<(Arc<str>, Version)>) {
+    pub(in crate::shard) fn staked(&mut self, token: u64, versions: Vec<(Arc<str>, Version)>) {
         let Some((missing, all)) = self.asked.get_mut(&token) else { return };
         all.extend(versions);
         *missing -= 1;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Shard;
 use crate::message::Delivery;
 use crate::metrics::Dropped;
 use crate::router::{Member, Receiver, group_number};
+use crate::shard::Shard;
 use crate::topic::Subscription;
 
 // === impl Shard ===
@@ -13,7 +13,7 @@ use crate::topic::Subscription;
 impl Shard {
     /// Takes a message that another node had for a session. After an UNSUBSCRIBE none is added for it `[MQTT-3.10.4-2]`,
     /// though that node may not know of it yet: what came by a shared subscription is another member's then.
-    pub(super) fn append_forwarded(&mut self, slot: u32, from: &Arc<str>, delivery: Delivery) {
+    pub(in crate::shard) fn append_forwarded(&mut self, slot: u32, from: &Arc<str>, delivery: Delivery) {
         if self.still_wants(slot, &delivery) {
             return self.append_delivery(slot, delivery, true);
         }

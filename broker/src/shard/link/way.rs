@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tombolo_broker_api as api;
 
-use super::control::Control;
-use super::link::{LinkConn, LinkRow, Target};
-use super::{LinkKey, Shard, shard_of};
 use crate::clock::Millis;
 use crate::link::way::{Frame, OVERHEAD, WayId, What};
 use crate::link::{Conn, Incoming, Limits, PUBLISH_MAX, Role, TOPIC_WAY};
+use crate::shard::control::Control;
+use crate::shard::link::{LinkConn, LinkRow, Target};
+use crate::shard::{LinkKey, Shard, shard_of};
 
 /// Ways that one link has at this node: as the end that opened it, as the other end, or between the two.
 #[derive(Default)]
@@ -78,7 +78,7 @@ const WINDOW: u16 = 32;
 
 impl Shard {
     /// Looks whether a link needs a way, or has one that it needs no more.
-    pub(super) fn tick_ways(&mut self, slot: u32) {
+    pub(in crate::shard) fn tick_ways(&mut self, slot: u32) {
         let (now, has_heard_all) = (self.core.now, self.has_heard_all());
         let Some(row) = self.link_row(slot) else { return };
         let (Some(link), Target::Cluster(config)) = (&row.link, &row.target) else { return };
@@ -111,17 +111,17 @@ impl Shard {
     }
 
     /// A frame came over a link that acts: it is looked at when that is done.
-    pub(super) fn hear_way(&mut self, slot: u32, conn: Conn, payload: &[u8]) {
+    pub(in crate::shard) fn hear_way(&mut self, slot: u32, conn: Conn, payload: &[u8]) {
         self.heard_ways.push(Heard { slot, conn, payload: Some(payload.into()) });
     }
 
     /// A connection of a link, which may be acting, is gone, and with it what it carried.
-    pub(super) fn end_ways_over(&mut self, slot: u32, conn: Conn) {
+    pub(in crate::shard) fn end_ways_over(&mut self, slot: u32, conn: Conn) {
         self.heard_ways.push(Heard { slot, conn, payload: None });
     }
 
     /// Looks at the frames that came over links.
-    pub(super) fn take_heard_ways(&mut self) {
+    pub(in crate::shard) fn take_heard_ways(&mut self) {
         for Heard { slot, conn, payload } in std::mem::take(&mut self.heard_ways) {
             let Some(row) = self.link_row(slot) else { continue };
             match (&row.target, payload) {
@@ -140,7 +140,7 @@ impl Shard {
     }
 
     /// Sends a frame to all peers of this shard.
-    pub(super) fn way_to_peers(&mut self, payload: &[u8]) {
+    pub(in crate::shard) fn way_to_peers(&mut self, payload: &[u8]) {
         for at in 0..self.links.len() {
             let slot = self.links[at];
             if self.link_row(slot).is_some_and(|row| matches!(row.target, Target::Peer(_))) {
@@ -150,7 +150,7 @@ impl Shard {
     }
 
     /// Sends a frame to a peer of this shard; if that can't be, what it belongs to has ended.
-    pub(super) fn way_to_peer(&mut self, node: &Arc<str>, payload: &[u8]) {
+    pub(in crate::shard) fn way_to_peer(&mut self, node: &Arc<str>, payload: &[u8]) {
         let Some(frame) = Frame::decode(payload) else { return };
         let slot = self.link_of(&LinkKey::Peer(Arc::clone(node)));
         let must_arrive = frame.must_arrive();
@@ -165,7 +165,7 @@ impl Shard {
     }
 
     /// A frame came from a peer.
-    pub(super) fn way_from_peer(&mut self, node: &Arc<str>, payload: &[u8]) {
+    pub(in crate::shard) fn way_from_peer(&mut self, node: &Arc<str>, payload: &[u8]) {
         let Some(frame) = Frame::decode(payload) else { return };
         let is = |row: &LinkRow| match &row.target {
             Target::Cluster(config) => *config.remote_cluster == *frame.way.cluster && row.draining.is_none(),
@@ -286,7 +286,7 @@ impl Shard {
     }
 
     /// What the link in `slot` writes on one of its ways.
-    pub(super) fn write_on_way(&mut self, slot: u32, conn: Conn, what: What<'_>) {
+    pub(in crate::shard) fn write_on_way(&mut self, slot: u32, conn: Conn, what: What<'_>) {
         let Some(row) = self.link_row_mut(slot) else { return };
         let ends = matches!(what, What::Close(_));
         if let Some(own) = row.ways.own.as_ref().filter(|own| own.conn == Some(conn)) {
@@ -319,7 +319,7 @@ impl Shard {
     }
 
     /// A peer can't be reached any more: ways by it have ended, and those that it opened.
-    pub(super) fn end_ways_of(&mut self, node: &Arc<str>) {
+    pub(in crate::shard) fn end_ways_of(&mut self, node: &Arc<str>) {
         for slot in self.links.clone() {
             let Some(row) = self.link_row_mut(slot) else { continue };
             let by_it = row.ways.own.as_ref().is_some_and(|own| own.peer == *node);

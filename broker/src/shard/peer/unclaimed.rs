@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use tombolo_broker_api::SharedSubscriptions;
 
-use super::deliver::Core;
-use super::publication::Publication;
-use super::{Shard, route};
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::message::Message;
 use crate::metrics::{Counters, Dropped};
+use crate::shard::deliver::Core;
+use crate::shard::publication::Publication;
+use crate::shard::{Shard, route};
 
 /// Bytes that wait so on a shard; beyond that the oldest message is dropped.
 const BYTES_MAX: usize = 4 << 20;
@@ -66,7 +66,7 @@ impl Unclaimed {
 
 impl Core {
     /// A message waits for a member of the group of this number.
-    pub(super) fn keep_unclaimed(&mut self, share: u32, publication: &mut Publication<'_>) {
+    pub(in crate::shard) fn keep_unclaimed(&mut self, share: u32, publication: &mut Publication<'_>) {
         let until = self.now + Millis::from(self.tuning.cluster.max_outbox_age);
         self.unclaimed.keep(share, publication, until, &mut self.counters);
     }
@@ -76,7 +76,7 @@ impl Core {
 
 impl Shard {
     /// Gives what waits to members that have come.
-    pub(super) fn give_unclaimed(&mut self) {
+    pub(in crate::shard) fn give_unclaimed(&mut self) {
         let now = self.core.now;
         if self.core.unclaimed.due().is_none_or(|due| due > now) {
             return;

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 
 use tombolo_broker_api as api;
 
-use super::link::{Dial, Draining, LinkRow, Target};
-use super::passing::Passing;
-use super::row::{Role, Row};
-use super::way::Ways;
-use super::{Control, LinkKey, Shard, shard_of};
 use crate::clock::Millis;
 use crate::codec::Version;
 use crate::link::backoff::Dialling;
 use crate::link::{Link, Settings};
 use crate::router::{Audience, Change, Interest};
+use crate::shard::link::passing::Passing;
+use crate::shard::link::way::Ways;
+use crate::shard::link::{Dial, Draining, LinkRow, Target};
+use crate::shard::row::{Role, Row};
+use crate::shard::{Control, LinkKey, Shard, shard_of};
 use crate::topic::Filter;
 
 /// Longest time that a removed link has to send what waits in its spool.
@@ -25,7 +25,7 @@ const DRAIN_MAX: Millis = Millis(10_000);
 
 impl Shard {
     /// Links of this shard as the configuration has them now; others are drained, and so are those that it is about to remove.
-    pub(super) fn configure_links(&mut self, configs: Vec<api::Link>) {
+    pub(in crate::shard) fn configure_links(&mut self, configs: Vec<api::Link>) {
         let (leaving, configs): (Vec<_>, Vec<_>) =
             configs.into_iter().partition(|config| config.spool.drain_for.is_some());
         let gone: Vec<u32> = self
@@ -75,7 +75,7 @@ impl Shard {
     }
 
     /// Lets the other shards know whether this one has links, of which it had `before` so many.
-    pub(super) fn note_links(&mut self, before: usize) {
+    pub(in crate::shard) fn note_links(&mut self, before: usize) {
         let bit = 1 << self.core.shard;
         if self.links.is_empty() {
             self.shared.shards_with_links.fetch_and(!bit, Ordering::AcqRel);
@@ -115,7 +115,7 @@ impl Shard {
     }
 
     /// Puts the row of a new link into the table.
-    pub(super) fn insert_link(&mut self, row: LinkRow) -> u32 {
+    pub(in crate::shard) fn insert_link(&mut self, row: LinkRow) -> u32 {
         let (epoch, now) = (self.next_epoch(), self.core.now);
         let slot = self.core.rows.insert(Row::new(epoch, Version::V5, Role::Link(Box::new(row)), now)) as u32;
         self.links.push(slot);
@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// A link was removed: what waits for its remote is sent first, within [`DRAIN_MAX`].
-    pub(super) fn drain_link(&mut self, slot: u32) {
+    pub(in crate::shard) fn drain_link(&mut self, slot: u32) {
         self.drain_link_for(slot, DRAIN_MAX, false);
     }
 
@@ -170,7 +170,7 @@ impl Shard {
     }
 
     /// Ends a link; what is still in its spool is lost, which its last status shows.
-    pub(super) fn remove_link(&mut self, slot: u32) {
+    pub(in crate::shard) fn remove_link(&mut self, slot: u32) {
         let now = self.core.now.duration();
         self.with_link(slot, |link, out| link.shut(out, now));
         self.forget_peer(slot);
@@ -192,7 +192,7 @@ impl Shard {
     }
 
     /// Shuts all links: the node stops.
-    pub(super) fn shut_links(&mut self) {
+    pub(in crate::shard) fn shut_links(&mut self) {
         for slot in std::mem::take(&mut self.links) {
             self.remove_link(slot);
         }
@@ -214,7 +214,7 @@ fn dialling(config: &api::Link, node: &str) -> Dialling {
 }
 
 /// All that local clients want, from a reader that has seen nothing.
-pub(super) fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
+pub(in crate::shard) fn wanted(interest: Interest) -> (Vec<Filter>, u64) {
     match interest {
         Interest::Snapshot(filters, cursor) => (filters, cursor),
         Interest::Changes(changes, cursor) => {

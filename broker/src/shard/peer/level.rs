@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::link::LinkRow;
-use super::peer::PeerRow;
 use crate::clock::{self, Millis};
 use crate::retained::Outcome;
 use crate::retained::level::{self, Brought, Leveller, Outlet, What};
+use crate::shard::Shard;
+use crate::shard::link::LinkRow;
+use crate::shard::peer::PeerRow;
 use crate::store::Change;
 
 /// Time between two looks at what is due.
@@ -49,7 +49,7 @@ impl Outlet for LevelOutlet<'_> {
 
 impl Shard {
     /// Takes what a peer has said by control messages since the last time.
-    pub(super) fn take_said(&mut self, slot: u32) {
+    pub(in crate::shard) fn take_said(&mut self, slot: u32) {
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         for payload in std::mem::take(&mut peer.said) {
             if !payload.starts_with(&[level::PREFIX]) {
@@ -64,7 +64,7 @@ impl Shard {
     }
 
     /// Tells a peer what is retained here, and asks for what it lacks, when that is due.
-    pub(super) fn tick_level(&mut self, slot: u32) {
+    pub(in crate::shard) fn tick_level(&mut self, slot: u32) {
         let now = self.core.now;
         let Some(row) = self.link_row_mut(slot) else { return };
         let behind =

@@ -1,24 +1,31 @@
 //! Links of a shard: made from the configuration, dialled, ticked, told of what local clients want.
 
+pub(in crate::shard) mod config;
+pub(in crate::shard) mod outlet;
+pub(in crate::shard) mod packet;
+pub(in crate::shard) mod passing;
+pub(in crate::shard) mod pressure;
+pub(in crate::shard) mod way;
+
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use tombolo_broker_api as api;
 
-use super::batch::Note;
-use super::deliver::Core;
-use super::link_outlet::LinkOutlet;
-use super::news::{News, Told};
-use super::passing::Passing;
-use super::peer::{GoingBack, PeerRow};
-use super::publication::Publication;
-use super::row::{Role, Row};
-use super::way::Ways;
-use super::{Control, LinkKey, Shard};
 use crate::clock::Millis;
 use crate::link::backoff::Dialling;
 use crate::link::{Aside, Conn, Forward, Link, Local, Mark};
 use crate::router::{Audience, Interest, Kind, Receiver, ReceiverFlags};
+use crate::shard::batch::Note;
+use crate::shard::deliver::Core;
+use crate::shard::link::outlet::LinkOutlet;
+use crate::shard::link::passing::Passing;
+use crate::shard::link::way::Ways;
+use crate::shard::moves::news::{News, Told};
+use crate::shard::peer::{GoingBack, PeerRow};
+use crate::shard::publication::Publication;
+use crate::shard::row::{Role, Row};
+use crate::shard::{Control, LinkKey, Shard};
 
 /// Time between two ticks of a link.
 const TICK: Millis = Millis(250);
@@ -183,7 +190,7 @@ impl Core {
 
 impl Shard {
     /// Lets a link act; `None` if the row is no link, or it is acting already.
-    pub(super) fn with_link<T>(
+    pub(in crate::shard) fn with_link<T>(
         &mut self,
         slot: u32,
         act: impl FnOnce(&mut Link, &mut LinkOutlet<'_>) -> T,
@@ -225,7 +232,7 @@ impl Shard {
     }
 
     /// What time brings to a link, and dialling if it is due.
-    pub(super) fn tick_link(&mut self, slot: u32) {
+    pub(in crate::shard) fn tick_link(&mut self, slot: u32) {
         let now = self.core.now;
         let received = self.received_on(slot);
         self.with_link(slot, |link, out| {
@@ -260,7 +267,7 @@ impl Shard {
     }
 
     /// Dialling for a link has failed.
-    pub(super) fn dial_failed(&mut self, link: &LinkKey, error: api::LinkError) {
+    pub(in crate::shard) fn dial_failed(&mut self, link: &LinkKey, error: api::LinkError) {
         let Some(slot) = self.link_of(link) else { return };
         if self.link_row(slot).is_none_or(|row| row.dial != Dial::UnderWay) {
             // An earlier row of it dialled, and this one has a connection, or dials again soon.
@@ -280,7 +287,7 @@ impl Shard {
     }
 
     /// The next try comes after a pause.
-    pub(super) fn dial_later(&mut self, slot: u32) {
+    pub(in crate::shard) fn dial_later(&mut self, slot: u32) {
         let now = self.core.now;
         let random = self.ids_hasher.hash_one((now.0, slot));
         if let Some(row) = self.link_row_mut(slot) {
@@ -290,26 +297,26 @@ impl Shard {
     }
 
     /// A connection that we dialled stands.
-    pub(super) fn dialled(&mut self, slot: u32) {
+    pub(in crate::shard) fn dialled(&mut self, slot: u32) {
         if let Some(row) = self.link_row_mut(slot) {
             row.dial = Dial::Stands;
         }
     }
 
     /// The handshake over a dialled connection succeeded: pauses begin anew when it breaks.
-    pub(super) fn dialling_succeeded(&mut self, slot: u32) {
+    pub(in crate::shard) fn dialling_succeeded(&mut self, slot: u32) {
         if let Some(row) = self.link_row_mut(slot) {
             row.dialling.succeeded();
         }
     }
 
     /// Local clients' filters changed in this turn: links of all shards hear of it at its end.
-    pub(super) fn tell_links(&mut self) {
+    pub(in crate::shard) fn tell_links(&mut self) {
         self.interest_changed = true;
     }
 
     /// Does for the links what waits for the end of a turn.
-    pub(super) fn end_links_turn(&mut self) {
+    pub(in crate::shard) fn end_links_turn(&mut self) {
         if std::mem::take(&mut self.interest_changed) {
             let shards = self.shared.shards_with_links.load(std::sync::atomic::Ordering::Acquire);
             for (shard, inbox) in self.shared.inboxes.iter().enumerate() {
@@ -345,7 +352,7 @@ impl Shard {
     }
 
     /// Tells the links of this shard what local clients want now.
-    pub(super) fn update_interest(&mut self) {
+    pub(in crate::shard) fn update_interest(&mut self) {
         for at in 0..self.links.len() {
             let slot = self.links[at];
             self.update_shares(slot);
@@ -377,7 +384,7 @@ impl Shard {
 
     /// What this shard routes from now on is routed by a newer version of somebody's interest: all lanes of the node are
     /// to say so, each behind what this shard routed before.
-    pub(super) fn mark_lanes(&mut self, mark: &Mark) {
+    pub(in crate::shard) fn mark_lanes(&mut self, mark: &Mark) {
         let own = self.core.shard;
         let shards = self.shared.shards_with_links.load(std::sync::atomic::Ordering::Acquire);
         for (to, batch) in self.core.outboxes.iter_mut().enumerate() {
@@ -389,7 +396,7 @@ impl Shard {
     }
 
     /// A mark of a shard for the lanes of this one, and for sessions that move.
-    pub(super) fn mark_own_links(&mut self, from: u8, mark: &Mark) {
+    pub(in crate::shard) fn mark_own_links(&mut self, from: u8, mark: &Mark) {
         let Local { cluster_id, node, .. } = &self.shared.local;
         if mark.cluster == *cluster_id {
             let (origin, about, version) = (Arc::clone(node), Arc::clone(&mark.node), mark.version);
@@ -402,7 +409,7 @@ impl Shard {
     }
 
     /// A lane was added to the node: links announce once more by what it routes.
-    pub(super) fn announce_marks(&mut self) {
+    pub(in crate::shard) fn announce_marks(&mut self) {
         for at in 0..self.links.len() {
             let slot = self.links[at];
             self.with_link(slot, |link, out| link.announce(out));
@@ -413,7 +420,12 @@ impl Shard {
     }
 
     /// The state of a link with another cluster.
-    pub(super) fn link_status(&self, slot: u32, now: std::time::Duration, unix: u64) -> Option<api::LinkStatus> {
+    pub(in crate::shard) fn link_status(
+        &self,
+        slot: u32,
+        now: std::time::Duration,
+        unix: u64,
+    ) -> Option<api::LinkStatus> {
         let row = self.link_row(slot)?;
         match row.target {
             Target::Cluster(_) => row.link.as_ref().map(|link| link.status(now, unix)),
@@ -422,21 +434,21 @@ impl Shard {
     }
 
     /// Whether nothing waits for a link's remote, or nothing can reach it, for which only a patient one waits.
-    pub(super) fn is_drained(&self, slot: u32, patient: bool) -> bool {
+    pub(in crate::shard) fn is_drained(&self, slot: u32, patient: bool) -> bool {
         let link = self.link_row(slot).and_then(|row| row.link.as_ref());
         let status = link.map(|link| link.status(self.core.now.duration(), 0));
         status.is_none_or(|status| status.spool.messages == 0 || !patient && !status.ready)
     }
 
     /// The row of a link; one that was removed and still sends is no longer found, unless it waits for its remote.
-    pub(super) fn link_of(&self, link: &LinkKey) -> Option<u32> {
+    pub(in crate::shard) fn link_of(&self, link: &LinkKey) -> Option<u32> {
         let stays = |row: &LinkRow| row.draining.is_none_or(|draining| draining.patient);
         let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && stays(row));
         self.links.iter().copied().find(is)
     }
 
     /// A link's row.
-    pub(super) fn link_row(&self, slot: u32) -> Option<&LinkRow> {
+    pub(in crate::shard) fn link_row(&self, slot: u32) -> Option<&LinkRow> {
         match &self.core.rows.get(slot as usize)?.role {
             Role::Link(row) => Some(row),
             Role::Client(_) | Role::LinkConnection(_) => None,
@@ -444,7 +456,7 @@ impl Shard {
     }
 
     /// A link's row.
-    pub(super) fn link_row_mut(&mut self, slot: u32) -> Option<&mut LinkRow> {
+    pub(in crate::shard) fn link_row_mut(&mut self, slot: u32) -> Option<&mut LinkRow> {
         match &mut self.core.rows.get_mut(slot as usize)?.role {
             Role::Link(row) => Some(row),
             Role::Client(_) | Role::LinkConnection(_) => None,
@@ -452,7 +464,7 @@ impl Shard {
     }
 
     /// A link as a receiver in the index.
-    pub(super) fn link_receiver(&self, slot: u32) -> Receiver {
+    pub(in crate::shard) fn link_receiver(&self, slot: u32) -> Receiver {
         let epoch = self.core.rows.get(slot as usize).map_or(0, |row| row.epoch);
         let kind = match self.link_row(slot).map(|row| &row.target) {
             Some(Target::Peer(_)) => Kind::Peer,

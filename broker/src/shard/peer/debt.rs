@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::link::{LinkRow, Target};
-use super::peer::PeerRow;
-use super::publication::{Publication, expires_at};
 use crate::clock::Millis;
 use crate::link::{Delivery, Forward, Place};
 use crate::message::{Account, Debt, LISTED_MAX, Ledger};
 use crate::router::Receiver;
+use crate::shard::Shard;
+use crate::shard::link::{LinkRow, Target};
+use crate::shard::peer::PeerRow;
+use crate::shard::publication::{Publication, expires_at};
 
 /// First byte of the control message that says how far members here have acknowledged.
 pub const PREFIX: u8 = 0x22;
@@ -64,7 +64,7 @@ impl Debts {
 
 impl Shard {
     /// A message came from a peer: if members here are to acknowledge it, that is owed to the peer.
-    pub(super) fn owe(&self, slot: u32, message: &Delivery<'_>) -> Option<Debt> {
+    pub(in crate::shard) fn owe(&self, slot: u32, message: &Delivery<'_>) -> Option<Debt> {
         match &self.link_row(slot)?.target {
             Target::Peer(peer) => peer.debts.owe(message),
             Target::Cluster(_) => None,
@@ -72,7 +72,7 @@ impl Shard {
     }
 
     /// Says to a peer how far members here have acknowledged, if that is news and due.
-    pub(super) fn say_debts(&mut self, slot: u32) {
+    pub(in crate::shard) fn say_debts(&mut self, slot: u32) {
         let now = self.core.now;
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         let is_connected = peer.is_connected();
@@ -87,14 +87,14 @@ impl Shard {
     }
 
     /// A peer has said how far members there have acknowledged.
-    pub(super) fn hear_debts(&mut self, slot: u32, payload: &[u8]) {
+    pub(in crate::shard) fn hear_debts(&mut self, slot: u32, payload: &[u8]) {
         if let Some(account) = decode(payload) {
             self.with_link(slot, |link, _| link.settle(&account));
         }
     }
 
     /// A peer began anew: what members there had not acknowledged goes to other members.
-    pub(super) fn bequeath_held(&mut self, slot: u32) {
+    pub(in crate::shard) fn bequeath_held(&mut self, slot: u32) {
         let (now, receiver) = (self.core.now, self.link_receiver(slot));
         self.with_link(slot, |link, out| {
             link.take_held(now.duration(), |held| out.shard.give_forward(receiver, held));
@@ -102,7 +102,7 @@ impl Shard {
     }
 
     /// Gives what was for members at a node to one of each group elsewhere.
-    pub(super) fn give_forward(&mut self, node: Receiver, left: &Forward<'_>) {
+    pub(in crate::shard) fn give_forward(&mut self, node: Receiver, left: &Forward<'_>) {
         let expires_at = expires_at(left.layout, left.frame, self.core.now);
         let mut publication = Publication::new(left.frame, left.layout, left.path, expires_at);
         for share in left.aside.shares {

@@ -3,12 +3,6 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::Shard;
-use super::control::Control;
-use super::link::{LinkConn, Target};
-use super::news::News;
-use super::publication::{Passage, Publication, expires_at};
-use super::row::{Role, Row};
 use crate::clock;
 use crate::codec::ack::AckKind;
 use crate::codec::publish::{self, Parts};
@@ -17,6 +11,12 @@ use crate::link::way::What;
 use crate::link::{Aside, Conn, Delivery, Mark, Outlet, Refusal};
 use crate::metrics::Closed;
 use crate::router::{Receiver, SharedSubscription, SubscriptionEntry};
+use crate::shard::Shard;
+use crate::shard::control::Control;
+use crate::shard::link::{LinkConn, Target};
+use crate::shard::moves::news::News;
+use crate::shard::publication::{Passage, Publication, expires_at};
+use crate::shard::row::{Role, Row};
 use crate::topic::{Filter, Subscription};
 
 /// The shard, as the link in `slot` sees it while it acts.
@@ -180,7 +180,7 @@ impl Outlet for LinkOutlet<'_> {
 
 impl Shard {
     /// Writes a PUBLISH of a link on one of its connections, in the row `slot`.
-    pub(super) fn write_link_packet(
+    pub(in crate::shard) fn write_link_packet(
         &mut self,
         slot: u32,
         topic: &'static str,
@@ -204,13 +204,13 @@ impl Shard {
     }
 
     /// Whether the output of a row is below its limit.
-    pub(super) fn has_output_room(&self, slot: u32) -> bool {
+    pub(in crate::shard) fn has_output_room(&self, slot: u32) -> bool {
         let limit = self.core.tuning.mqtt.max_output_bytes.0 as usize;
         self.core.rows.get(slot as usize).is_some_and(|row| row.output.len() < limit)
     }
 
     /// Name of a link, for the log.
-    pub(super) fn link_name(&self, slot: u32) -> &str {
+    pub(in crate::shard) fn link_name(&self, slot: u32) -> &str {
         match self.core.rows.get(slot as usize) {
             Some(Row { role: Role::Link(row), .. }) => row.key.name(),
             Some(_) | None => "",

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::{Control, Shard};
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::codec::subscribe::Suback;
 use crate::router::Audience;
+use crate::shard::{Control, Shard};
 use crate::topic::Subscription;
 
 /// Nodes that can be waited for: as many others as a cluster may have.
@@ -181,7 +181,7 @@ impl Shard {
     /// publish or what came over a link with another cluster would be lost for them, and that one would be told too little.
     /// Once is enough: what was heard is kept.
     #[inline]
-    pub(super) fn has_heard_all(&mut self) -> bool {
+    pub(in crate::shard) fn has_heard_all(&mut self) -> bool {
         self.has_heard = self.has_heard || self.hears_all();
         self.has_heard
     }
@@ -193,7 +193,7 @@ impl Shard {
 
     /// Answers a SUBSCRIBE as soon as every node that can be reached routes by it: what is published anywhere after the
     /// SUBACK arrives. A node that begins anew does not know yet who can be reached; it waits for those that it has not heard.
-    pub(super) fn answer_subscribe(&mut self, slot: u32, answer: Answer) {
+    pub(in crate::shard) fn answer_subscribe(&mut self, slot: u32, answer: Answer) {
         let index = &self.shared.index;
         let until = Cursors { interest: index.interest_end(Audience::Peers), shares: index.shares_end() };
         let timeout = Millis::from(self.core.tuning.cluster.subscribe_timeout);
@@ -214,7 +214,7 @@ impl Shard {
     }
 
     /// Answers what waits no longer.
-    pub(super) fn answer_settled(&mut self) {
+    pub(in crate::shard) fn answer_settled(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
@@ -222,7 +222,7 @@ impl Shard {
         while let Some(next) =
             self.waiting.pop_front_if(|next| heard && least.reach(next.until) || next.deadline <= self.core.now)
         {
-            let is_there = |row: &super::row::Row| row.epoch == next.epoch;
+            let is_there = |row: &crate::shard::row::Row| row.epoch == next.epoch;
             if self.core.rows.get(next.slot as usize).is_some_and(is_there) {
                 self.say_suback(next.slot, next.answer);
             }
@@ -238,18 +238,18 @@ impl Shard {
     }
 
     /// A connection has ended: what it asked is not answered on the next one.
-    pub(super) fn forget_waiting(&mut self, slot: u32) {
+    pub(in crate::shard) fn forget_waiting(&mut self, slot: u32) {
         self.waiting.retain(|waiting| waiting.slot != slot);
         self.note_waiting();
     }
 
     /// When the first SUBACK waits no longer.
-    pub(super) fn waiting_until(&self) -> Option<Millis> {
+    pub(in crate::shard) fn waiting_until(&self) -> Option<Millis> {
         self.waiting.front().map(|waiting| waiting.deadline)
     }
 
     /// A node has come further: whoever waits looks again.
-    pub(super) fn tell_settled(&mut self) {
+    pub(in crate::shard) fn tell_settled(&mut self) {
         let waiting = self.shared.settled.waiting();
         for (shard, inbox) in self.shared.inboxes.iter().enumerate() {
             if waiting & 1 << shard != 0 {

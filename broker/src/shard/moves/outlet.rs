@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::row::{Custody, Role, Row, SubscriptionState, Will};
-use super::{Hashing, Shard};
 use crate::auth::{self, Identity};
 use crate::clock::{self, Millis, Stamp};
 use crate::codec::Reason;
@@ -15,6 +13,8 @@ use crate::metrics::Closed;
 use crate::peer::{Claim, Entrance, Outlet, Refusal, Serve, Session, SessionHead, SubscriptionHead, WillHead};
 use crate::router::{Kind, Presence, Receiver, ReceiverFlags, SubscriptionEntry};
 use crate::session::{Flow, Inbound, Limits, Outbound};
+use crate::shard::row::{Custody, Role, Row, SubscriptionState, Will};
+use crate::shard::{Hashing, Shard};
 use crate::store::Change;
 use crate::topic::Subscription;
 

@@ -1,19 +1,25 @@
 //! Sessions that move between nodes: the shard around `peer::Moves`.
 
+pub(in crate::shard) mod forwarded;
+pub(in crate::shard) mod news;
+pub(in crate::shard) mod outlet;
+pub(in crate::shard) mod parked;
+pub(in crate::shard) mod stake;
+
 use std::sync::Arc;
 
-use super::debt;
-use super::evacuate;
-use super::link::LinkRow;
-use super::moves_outlet::MovesOutlet;
-use super::row::{Custody, Row};
-use super::{Control, LinkKey, Shard, Tuning, shard_of};
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::message::Delivery;
 use crate::metrics::Dropped;
 use crate::peer::{self, Address, Claims, Moves, Pending, Settings, Stats};
 use crate::session::Limits;
+use crate::shard::evacuate;
+use crate::shard::link::LinkRow;
+use crate::shard::moves::outlet::MovesOutlet;
+use crate::shard::peer::debt;
+use crate::shard::row::{Custody, Row};
+use crate::shard::{Control, LinkKey, Shard, Tuning, shard_of};
 use crate::store::Change;
 use crate::tls;
 
@@ -21,7 +27,7 @@ use crate::tls;
 
 impl Shard {
     /// Lets sessions move, after all that came before; `None` while they are doing so.
-    pub(super) fn with_moves<T>(
+    pub(in crate::shard) fn with_moves<T>(
         &mut self,
         act: impl FnOnce(&mut Moves, &mut MovesOutlet<'_>, Millis) -> T,
     ) -> Option<T> {
@@ -30,7 +36,7 @@ impl Shard {
     }
 
     /// The same for what gathered itself.
-    pub(super) fn act_moves<T>(
+    pub(in crate::shard) fn act_moves<T>(
         &mut self,
         act: impl FnOnce(&mut Moves, &mut MovesOutlet<'_>, Millis) -> T,
     ) -> Option<T> {
@@ -43,7 +49,7 @@ impl Shard {
 
     /// The nodes of the configuration, this one excepted. One that has left it and is connected goes with its row, which says
     /// so behind all else that it says (`News::Gone`).
-    pub(super) fn list_nodes(&mut self, others: &[Arc<str>]) {
+    pub(in crate::shard) fn list_nodes(&mut self, others: &[Arc<str>]) {
         // First those that are new: something may have been told of them already.
         for node in others {
             self.act_moves(|moves, _, _| moves.node_added(Arc::clone(node)));
@@ -62,7 +68,7 @@ impl Shard {
     }
 
     /// A node has left the list, and its row is gone.
-    pub(super) fn forget_node(&mut self, node: &Arc<str>) {
+    pub(in crate::shard) fn forget_node(&mut self, node: &Arc<str>) {
         if let Some(claims) = &mut self.claims {
             claims.node_removed(node);
         }
@@ -83,7 +89,7 @@ impl Shard {
     }
 
     /// Whether the session of a row is claimed has changed, perhaps.
-    pub(super) fn note_claim(&mut self, slot: u32) {
+    pub(in crate::shard) fn note_claim(&mut self, slot: u32) {
         if let Some(claims) = &mut self.claims
             && let Some(row) = self.core.rows.get(slot as usize)
             && let Some(client) = row.client()
@@ -93,7 +99,7 @@ impl Shard {
     }
 
     /// What the end of a turn, or time, brings to sessions that move.
-    pub(super) fn end_moves_turn(&mut self) {
+    pub(in crate::shard) fn end_moves_turn(&mut self) {
         self.take_told();
         self.act_moves(|moves, out, now| moves.turn(out, now));
         self.take_told();
@@ -105,20 +111,20 @@ impl Shard {
     }
 
     /// When sessions that move have something to do, if nothing happens before.
-    pub(super) fn moves_due(&self) -> Option<Millis> {
+    pub(in crate::shard) fn moves_due(&self) -> Option<Millis> {
         let moves = self.moves.as_ref().map(|moves| moves.due());
         let claims = self.claims.as_ref().map(|claims| claims.due());
         [moves, claims].into_iter().flatten().min().filter(|due| *due != Millis::NEVER)
     }
 
     /// Other settings for sessions that move.
-    pub(super) fn retune_moves(&mut self) {
+    pub(in crate::shard) fn retune_moves(&mut self) {
         let settings = settings(&self.core.tuning);
         self.with_moves(|moves, _, _| moves.configure(settings));
     }
 
     /// Sends a control payload to another node. False: it could not be; it is said again later.
-    pub(super) fn say_to(&mut self, node: &Arc<str>, payload: &[u8]) -> bool {
+    pub(in crate::shard) fn say_to(&mut self, node: &Arc<str>, payload: &[u8]) -> bool {
         let home = shard_of(node.as_bytes(), self.shared.inboxes.len());
         if home != usize::from(self.core.shard) {
             self.shared.inboxes[home].send(Control::Say { node: Arc::clone(node), payload: payload.into() });
@@ -129,7 +135,7 @@ impl Shard {
     }
 
     /// Gives a control payload of a peer to whom it concerns.
-    pub(super) fn pass_said(&mut self, slot: u32, payload: Box<[u8]>) {
+    pub(in crate::shard) fn pass_said(&mut self, slot: u32, payload: Box<[u8]>) {
         let Some(node) = self.link_row_mut(slot).and_then(LinkRow::peer_mut).map(|peer| Arc::clone(&peer.node)) else {
             return;
         };
@@ -160,7 +166,7 @@ impl Shard {
     }
 
     /// Takes a control payload of another node that is for this shard.
-    pub(super) fn hear(&mut self, node: &Arc<str>, payload: &[u8]) {
+    pub(in crate::shard) fn hear(&mut self, node: &Arc<str>, payload: &[u8]) {
         match peer::address(payload) {
             Ok(Address::Client(_)) => {
                 self.with_moves(|moves, out, now| moves.control(out, node, payload, now));
@@ -178,7 +184,7 @@ impl Shard {
 
     /// Appends a message to a session's queue and sends what may be sent. `admitted`: another node's queue had room for it,
     /// so it is not bounded again.
-    pub(super) fn append_delivery(&mut self, slot: u32, delivery: Delivery, admitted: bool) {
+    pub(in crate::shard) fn append_delivery(&mut self, slot: u32, delivery: Delivery, admitted: bool) {
         let limits = self.queue_limits();
         let core = &mut self.core;
         let Some(row) = core.rows.get_mut(slot as usize) else { return };
@@ -200,19 +206,19 @@ impl Shard {
     }
 
     /// The bounds of a session's queue.
-    pub(super) fn queue_limits(&self) -> Limits {
+    pub(in crate::shard) fn queue_limits(&self) -> Limits {
         let mqtt = &self.core.tuning.mqtt;
         Limits { messages: mqtt.max_queued_messages as usize, bytes: mqtt.max_queued_bytes.0 as usize }
     }
 
     /// How much moves, for status.
-    pub(super) fn moves_report(&self) -> (Pending, Stats) {
+    pub(in crate::shard) fn moves_report(&self) -> (Pending, Stats) {
         self.moves.as_ref().map(|moves| (moves.pending(), *moves.stats())).unwrap_or_default()
     }
 }
 
 /// What is set for sessions that move.
-pub(super) fn settings(tuning: &Tuning) -> Settings {
+pub(in crate::shard) fn settings(tuning: &Tuning) -> Settings {
     Settings {
         when_home_down: tuning.cluster.when_home_down,
         keep: Millis::from(tuning.cluster.max_outbox_age),

@@ -1,20 +1,17 @@
 //! The other nodes of the cluster: rows made from the configuration, what they are told, what becomes of a silent one.
 
+pub(in crate::shard) mod bequeath;
+pub(in crate::shard) mod debt;
+pub(in crate::shard) mod level;
+pub(in crate::shard) mod settled;
+pub(in crate::shard) mod unclaimed;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tombolo_broker_api as api;
 
-use super::control::Peer;
-use super::debt::Debts;
-use super::link::{Dial, LinkRow, Target};
-use super::link_config::wanted;
-use super::news::News;
-use super::passing::Passing;
-use super::settled::{Cursors, Settled};
-use super::way::Ways;
-use super::{Control, LinkKey, Shard, Shared, shard_of};
 use crate::clock::Millis;
 use crate::codec::Qos;
 use crate::link::backoff::Dialling;
@@ -22,6 +19,15 @@ use crate::link::{Aside, Forward, Link, Settings, Version};
 use crate::message::Message;
 use crate::retained::level::Leveller;
 use crate::router::{Audience, Path, Presence, Shares};
+use crate::shard::control::Peer;
+use crate::shard::link::config::wanted;
+use crate::shard::link::passing::Passing;
+use crate::shard::link::way::Ways;
+use crate::shard::link::{Dial, LinkRow, Target};
+use crate::shard::moves::news::News;
+use crate::shard::peer::debt::Debts;
+use crate::shard::peer::settled::{Cursors, Settled};
+use crate::shard::{Control, LinkKey, Shard, Shared, shard_of};
 
 /// Keep alive between nodes: heartbeats go three times in it, and one from which nothing comes for as long is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(6);
@@ -107,7 +113,7 @@ impl Shared {
 
 impl Shard {
     /// Nodes whose rows live here, as the configuration has them now; others are drained and removed.
-    pub(super) fn configure_peers(&mut self, peers: Vec<Peer>) {
+    pub(in crate::shard) fn configure_peers(&mut self, peers: Vec<Peer>) {
         let is_wanted = |key: &LinkKey| peers.iter().any(|peer| *key == LinkKey::Peer(Arc::clone(&peer.node)));
         let rows = self.links.iter().copied().filter_map(|slot| Some((slot, self.link_row(slot)?)));
         let gone: Vec<u32> = rows
@@ -185,7 +191,7 @@ impl Shard {
     }
 
     /// A peer's row is going: nothing more is sent there, and nobody waits for it.
-    pub(super) fn forget_peer(&mut self, slot: u32) {
+    pub(in crate::shard) fn forget_peer(&mut self, slot: u32) {
         let receiver = self.link_receiver(slot);
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         peer.presence.set(false);
@@ -208,7 +214,7 @@ impl Shard {
     }
 
     /// New bounds for what waits for other nodes.
-    pub(super) fn retune_peers(&mut self) {
+    pub(in crate::shard) fn retune_peers(&mut self) {
         let slots: Vec<u32> = self.links.clone();
         for slot in slots {
             if self.link_row_mut(slot).is_some_and(|row| row.peer_mut().is_some()) {
@@ -243,7 +249,7 @@ impl Shard {
     }
 
     /// Tells a peer which shared subscriptions have changed.
-    pub(super) fn update_shares(&mut self, slot: u32) {
+    pub(in crate::shard) fn update_shares(&mut self, slot: u32) {
         let index = Arc::clone(&self.shared.index);
         let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) else { return };
         if peer.shares_cursor == index.shares_end() {
@@ -260,7 +266,7 @@ impl Shard {
     }
 
     /// Takes note of what has become of a peer after its link has acted.
-    pub(super) fn note_peer(&mut self, slot: u32) {
+    pub(in crate::shard) fn note_peer(&mut self, slot: u32) {
         let (now, shared) = (self.core.now, Arc::clone(&self.shared));
         let Some(row) = self.link_row_mut(slot) else { return };
         let interest = row.interest_cursor;
@@ -298,7 +304,7 @@ impl Shard {
     }
 
     /// What time brings to a peer: one that was silent for long is suspended.
-    pub(super) fn tick_peer(&mut self, slot: u32) {
+    pub(in crate::shard) fn tick_peer(&mut self, slot: u32) {
         let now = self.core.now;
         self.tick_level(slot);
         let after = Millis::from(self.core.tuning.cluster.suspend_after);
@@ -326,14 +332,14 @@ impl Shard {
     }
 
     /// A control message of a peer came: it is taken when its link is done with what it does.
-    pub(super) fn hear_peer(&mut self, slot: u32, payload: &[u8]) {
+    pub(in crate::shard) fn hear_peer(&mut self, slot: u32, payload: &[u8]) {
         if let Some(peer) = self.link_row_mut(slot).and_then(LinkRow::peer_mut) {
             peer.said.push(payload.into());
         }
     }
 
     /// The state of a peer.
-    pub(super) fn peer_status(&self, slot: u32, now: Duration, unix: u64) -> Option<api::PeerStatus> {
+    pub(in crate::shard) fn peer_status(&self, slot: u32, now: Duration, unix: u64) -> Option<api::PeerStatus> {
         let row = self.link_row(slot)?;
         let (Some(link), Target::Peer(peer)) = (&row.link, &row.target) else { return None };
         let mut status = link.peer_status(now, unix);

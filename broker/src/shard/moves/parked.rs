@@ -1,21 +1,21 @@
 //! CONNECTs that wait until it is known which node has their session.
 
-use super::Shard;
-use super::attach::Arrival;
-use super::linger;
-use super::row::{Custody, Row};
 use crate::clock::Stamp;
 use crate::codec::Reason;
 use crate::codec::connack::{self, Connack};
 use crate::codec::connect::Connect;
 use crate::metrics::Refused;
 use crate::peer::{Refusal, Serve, Verdict};
+use crate::shard::Shard;
+use crate::shard::attach::Arrival;
+use crate::shard::linger;
+use crate::shard::row::{Custody, Row};
 
 // === impl Shard ===
 
 impl Shard {
     /// Finds out what becomes of a CONNECT: its session may be here, at another node, or nowhere.
-    pub(super) fn arrive(&mut self, arrival: Arrival, stamp: Stamp) {
+    pub(in crate::shard) fn arrive(&mut self, arrival: Arrival, stamp: Stamp) {
         let id = arrival.connect.client_id.clone();
         // What ends with its connection is replaced by a new session, as with a clean start.
         let here = self.find(&id).and_then(|slot| self.core.rows.get(slot as usize));
@@ -30,21 +30,21 @@ impl Shard {
     }
 
     /// Serves the CONNECT that waits for this client id.
-    pub(super) fn serve_parked(&mut self, id: &str, how: Serve) {
+    pub(in crate::shard) fn serve_parked(&mut self, id: &str, how: Serve) {
         let Some(arrival) = self.parked.remove(id) else { return };
         let (Serve::Fresh(stamp) | Serve::Present(stamp)) = how;
         self.meet(arrival, stamp);
     }
 
     /// Refuses the CONNECT that waits for this client id.
-    pub(super) fn refuse_waiting(&mut self, id: &str, why: Refusal) {
+    pub(in crate::shard) fn refuse_waiting(&mut self, id: &str, why: Refusal) {
         if let Some(arrival) = self.parked.remove(id) {
             self.refuse_arrival(arrival, why);
         }
     }
 
     /// Refuses all that wait: the node stops, or takes no more clients.
-    pub(super) fn refuse_parked(&mut self) {
+    pub(in crate::shard) fn refuse_parked(&mut self) {
         for (id, arrival) in std::mem::take(&mut self.parked) {
             self.with_moves(|moves, out, now| moves.left(out, &id, now));
             self.shared.board.events.refuse(Refused::Shutdown);
@@ -73,7 +73,7 @@ impl Shard {
 
 /// Whether a client takes a CONNACK of that size: it must not be sent otherwise `[MQTT-3.1.2-24]`, and without one no client
 /// can go on.
-pub(super) fn takes(connect: &Connect, answer: &Connack) -> bool {
+pub(in crate::shard) fn takes(connect: &Connect, answer: &Connack) -> bool {
     connect.properties.maximum_packet_size.is_none_or(|maximum| {
         let mut out = Vec::new();
         connack::encode(&mut out, connect.version, answer);
@@ -82,12 +82,12 @@ pub(super) fn takes(connect: &Connect, answer: &Connack) -> bool {
 }
 
 /// Says why a connection is not let in, and closes it.
-pub(super) fn answer(arrival: Arrival, reason: Reason) {
+pub(in crate::shard) fn answer(arrival: Arrival, reason: Reason) {
     refuse(arrival, Connack::refusal(reason));
 }
 
 /// The same, by a CONNACK with properties, which are left out where they are more than the client takes.
-pub(super) fn refuse(arrival: Arrival, refusal: Connack) {
+pub(in crate::shard) fn refuse(arrival: Arrival, refusal: Connack) {
     let Arrival { stream: transport, connect, guard, .. } = arrival;
     let mut out = Vec::new();
     let terse = Connack::refusal(refusal.reason);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::batch::Note;
-use super::{Control, Shard};
 use crate::link::{Mark, Version};
 use crate::message::Delivery;
 use crate::peer::{Entrance, Lane};
+use crate::shard::batch::Note;
+use crate::shard::{Control, Shard};
 
 /// Something for sessions that move.
 pub enum Told {
@@ -75,7 +75,7 @@ pub enum News {
 
 impl Shard {
     /// Tells all shards, each behind the messages that this one has for it.
-    pub(super) fn spread(&mut self, news: &News) {
+    pub(in crate::shard) fn spread(&mut self, news: &News) {
         let own = usize::from(self.core.shard);
         for (to, batch) in self.core.outboxes.iter_mut().enumerate() {
             if to != own {
@@ -87,7 +87,7 @@ impl Shard {
 
     /// Puts a mark of this node into all lanes. Of versions of what this very node wants an older one may come late: the
     /// newer says the same of what this shard routes.
-    pub(super) fn take_mark(&mut self, mark: &Mark) {
+    pub(in crate::shard) fn take_mark(&mut self, mark: &Mark) {
         let local = &self.shared.local;
         if (&mark.cluster, &mark.node) == (&local.cluster_id, &local.node) {
             if self.own_mark.as_ref().is_some_and(|own| own.version >= mark.version) {
@@ -99,7 +99,7 @@ impl Shard {
     }
 
     /// Gives a mark to all shards of the node.
-    pub(super) fn announce(&mut self, mark: &Mark) {
+    pub(in crate::shard) fn announce(&mut self, mark: &Mark) {
         let own = usize::from(self.core.shard);
         for (shard, inbox) in self.shared.inboxes.iter().enumerate() {
             if shard != own {
@@ -110,7 +110,7 @@ impl Shard {
     }
 
     /// Gives sessions that move what gathered for them.
-    pub(super) fn take_told(&mut self) {
+    pub(in crate::shard) fn take_told(&mut self) {
         while self.moves.is_some() && !self.core.told.is_empty() {
             for told in std::mem::take(&mut self.core.told) {
                 match told {

@@ -3,11 +3,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Shard;
-use super::batch::Note;
-use super::control::Control;
-use super::link::{LinkRow, Target};
 use crate::clock::Millis;
+use crate::shard::Shard;
+use crate::shard::batch::Note;
+use crate::shard::control::Control;
+use crate::shard::link::{LinkRow, Target};
 
 /// What a link of this shard has given to other nodes.
 #[derive(Default)]
@@ -42,7 +42,7 @@ const WAIT_MAX: Millis = Millis(2_000);
 
 impl Shard {
     /// Takes note whether what a link has just delivered went to other nodes too.
-    pub(super) fn note_passing(&mut self, slot: u32) {
+    pub(in crate::shard) fn note_passing(&mut self, slot: u32) {
         if std::mem::take(&mut self.core.passing)
             && let Some(row) = self.link_row_mut(slot)
             && matches!(row.target, Target::Cluster(_))
@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// Whether other nodes have all that a link has delivered so far; else it is told when they have.
-    pub(super) fn await_peers(&mut self, slot: u32, token: u64) -> bool {
+    pub(in crate::shard) fn await_peers(&mut self, slot: u32, token: u64) -> bool {
         let Some(row) = self.link_row_mut(slot) else { return true };
         if row.passing.under_way.is_some() {
             row.passing.next = Some(token);
@@ -79,7 +79,7 @@ impl Shard {
     }
 
     /// Somebody waits until the peers of this shard have taken all that they were given so far.
-    pub(super) fn await_receipt(&mut self, receipt: Receipt) {
+    pub(in crate::shard) fn await_receipt(&mut self, receipt: Receipt) {
         for slot in &self.links {
             let Some(LinkRow { link: Some(link), target: Target::Peer(peer), .. }) = self.link_row(*slot) else {
                 continue;
@@ -93,7 +93,7 @@ impl Shard {
     }
 
     /// A peer may have taken more, or can't be reached any more.
-    pub(super) fn note_receipts(&mut self, slot: u32) {
+    pub(in crate::shard) fn note_receipts(&mut self, slot: u32) {
         if self.receipts.awaited.is_empty() {
             return;
         }
@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// A peer's row is going.
-    pub(super) fn drop_receipts(&mut self, slot: u32) {
+    pub(in crate::shard) fn drop_receipts(&mut self, slot: u32) {
         self.settle_receipts(slot, u64::MAX);
     }
 
@@ -122,7 +122,7 @@ impl Shard {
     }
 
     /// The peers of a shard have taken what a link of this shard waits for.
-    pub(super) fn received(&mut self, receipt: Receipt, from: u8) {
+    pub(in crate::shard) fn received(&mut self, receipt: Receipt, from: u8) {
         let Receipt { slot, epoch, token, .. } = receipt;
         if self.core.rows.get(slot as usize).is_none_or(|row| row.epoch != epoch) {
             return;
@@ -139,7 +139,7 @@ impl Shard {
     }
 
     /// Gives up waiting for nodes that stand still.
-    pub(super) fn tick_passing(&mut self, slot: u32) {
+    pub(in crate::shard) fn tick_passing(&mut self, slot: u32) {
         let now = self.core.now;
         let Some((token, since, _)) = self.link_row(slot).and_then(|row| row.passing.under_way) else { return };
         if now.since(since) >= WAIT_MAX {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Control, Shard};
 use crate::router::{Kind, Receiver};
+use crate::shard::{Control, Shard};
 
 /// The full links of a node, by shard and row.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Pressure {
 impl Shard {
     /// Whether a publish to `topic` must wait, since a link that would get it is full.
     #[inline]
-    pub(super) fn hold_for_link(&mut self, topic: &[u8]) -> bool {
+    pub(in crate::shard) fn hold_for_link(&mut self, topic: &[u8]) -> bool {
         self.shared.pressure.any() && self.goes_to_full_link(topic)
     }
 
@@ -63,7 +63,7 @@ impl Shard {
     }
 
     /// A link of this shard became full or has room again.
-    pub(super) fn set_pressure(&mut self, slot: u32, is_full: bool) {
+    pub(in crate::shard) fn set_pressure(&mut self, slot: u32, is_full: bool) {
         if self.shared.pressure.set(self.core.shard, slot, is_full) && !is_full {
             for inbox in &self.shared.inboxes {
                 inbox.send(Control::Pressure);
