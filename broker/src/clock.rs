@@ -104,7 +104,7 @@ pub fn set_unix_micros(micros: Option<u64>) {
     WALL.set(micros);
 }
 
-/// Microseconds since 1970, as the wall clock says now; zero if it stands before 1970. For stamps alone.
+/// Microseconds since 1970, as the wall clock says now; zero if it stands before 1970. For stamps, and for the lives of a node.
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads it")]
 pub fn unix_micros() -> u64 {
     #[cfg(test)]

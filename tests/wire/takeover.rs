@@ -80,6 +80,10 @@ async fn many_take_overs_at_one_time_leave_one_connection() {
         client.send(Connect::persistent(5, "crowd").bytes()).await;
         all.push(client);
     }
+    // Each was let in, whoever came after it.
+    for client in &mut all {
+        client.packet().await.connack();
+    }
     broker.admin.status_when("one of fifty stays", |s| s.connections == 1 && s.sessions == 1).await;
     let (mut last, present) = Client::persistent(broker.address, 5, "crowd").await;
     assert!(present);

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::clock::UnixSeconds;
+use crate::clock::unix_micros;
 use crate::tls;
 
 /// Who this node is, for as long as it runs.
@@ -93,8 +93,8 @@ impl Identity {
             return Err(IdentityError::OtherCluster { path, kept, configured: configured.to_owned() });
         }
         let cluster_id = kept;
-        // The clock may have gone back; the count may not.
-        let now = UnixSeconds::now().0 * 1000;
+        // The clock may have gone back; the count may not. A node whose folder was emptied may be back within a second.
+        let now = unix_micros() / 1000;
         let incarnation = keep(
             &data_dir.join("incarnation"),
             "a number",
@@ -158,6 +158,14 @@ mod tests {
         let second = Identity::open(folder.path(), None).expect("opens again");
         assert_eq!(second.cluster_id, id);
         assert!(second.incarnation > incarnation);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_folder_is_known_as_another_one_a_millisecond_later() {
+        let [before, emptied] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let first = Identity::open(before.path(), None).expect("opens").incarnation;
+        while unix_micros() / 1000 <= first {}
+        assert!(Identity::open(emptied.path(), None).expect("opens").incarnation > first);
     }
 
     #[test]
