@@ -214,7 +214,8 @@ impl Record {
             if entry.index <= self.queued {
                 cx.out.append(cx.id, entry.delivery, true);
             } else if entry.index > held_up_to {
-                self.take(cx, entry.tag.map(|tag| tag.origin.clone()), entry.delivery);
+                let part = entry.tag.as_ref().map_or(Part::Direct, |tag| self.part_of(tag));
+                self.take(cx, part, entry.tag.map(|tag| tag.origin.clone()), entry.delivery);
             }
         }
     }

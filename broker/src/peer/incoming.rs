@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Stamp;
 use crate::codec::Qos;
 use crate::message::Delivery;
 use crate::topic::Filter;
@@ -10,6 +11,7 @@ use super::bounds::Repeat;
 use super::forward::Entry;
 use super::had::Entrance;
 use super::head::SessionHead;
+use super::order::Part;
 use super::outlet::Outlet;
 use super::record::{Cx, Record, Role, Undecided};
 use super::trail::{Stay, Tag};
@@ -21,6 +23,17 @@ pub struct Wants {
     inherited: Vec<Filter>,
     /// When it was given away.
     given: Vec<Filter>,
+}
+
+/// A stay of this node before its present one, for which a lane may still bring something.
+#[derive(Debug)]
+pub struct Earlier {
+    /// The stay.
+    pub stay: Stay,
+    /// By which stamp it began.
+    pub epoch: Stamp,
+    /// What the session wanted then.
+    pub wants: Wants,
 }
 
 // === impl Wants ===
@@ -86,7 +99,7 @@ impl Record {
             Role::Owner if !mine => {}
             Role::Owner => {
                 self.had.note(entrance);
-                self.take(cx, Some(tag.origin.clone()), delivery);
+                self.take(cx, self.part_of(tag), Some(tag.origin.clone()), delivery);
             }
             // QoS 0 is for who is there, and nobody is.
             Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
@@ -115,14 +128,14 @@ impl Record {
         let is_later = |place: Option<usize>| place.is_some_and(|place| duty < place);
         let place_of = |stay: &Stay| self.trail.stays().iter().rposition(|one| one == stay);
         is_later(self.trail.last_of(me)) && !Wants::matches(&self.wants.inherited, delivery)
-            || self.wanted.iter().any(|(stay, wants)| is_later(place_of(stay)) && wants.is_new(delivery))
+            || self.earlier.iter().any(|earlier| is_later(place_of(&earlier.stay)) && earlier.wants.is_new(delivery))
     }
 
     /// Whether a message is the duty of this node. One of its earlier stays has no duty for what the session wanted later.
     fn is_mine(&self, me: &str, tag: &Tag, delivery: &Delivery) -> bool {
         let Some(duty) = self.trail.duty(tag).filter(|stay| &*stay.node == me) else { return false };
-        let wants = self.wanted.iter().find(|(stay, _)| stay == duty);
-        wants.is_none_or(|(_, wants)| Wants::matches(&wants.given, delivery))
+        let earlier = self.earlier.iter().find(|earlier| earlier.stay == *duty);
+        earlier.is_none_or(|earlier| Wants::matches(&earlier.wants.given, delivery))
     }
 
     /// It is known by now what is this node's duty.
@@ -130,8 +143,15 @@ impl Record {
         for Undecided { tag, given, entrance, delivery } in std::mem::take(&mut self.undecided) {
             if given || self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
                 self.had.note(entrance);
-                self.take(cx, Some(tag.origin.clone()), delivery);
+                self.take(cx, self.part_of(&tag), Some(tag.origin.clone()), delivery);
             }
         }
+    }
+
+    /// Where a message belongs that comes directly: for an earlier stay of this node, before what others have had since.
+    pub fn part_of(&self, tag: &Tag) -> Part {
+        let duty = self.trail.duty(tag);
+        let earlier = self.earlier.iter().find(|earlier| Some(&earlier.stay) == duty);
+        earlier.map_or(Part::Direct, |earlier| Part::Rest(earlier.epoch))
     }
 }

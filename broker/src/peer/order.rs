@@ -9,6 +9,7 @@ use crate::message::Delivery;
 
 use super::bounds::{HELD_BYTES_MAX, HELD_MAX, ORDER_HOLD};
 use super::control::Control;
+use super::incoming::Earlier;
 use super::outlet::Outlet;
 use super::record::{Cx, Open, Record};
 
@@ -57,10 +58,16 @@ impl Part {
 // === impl Held ===
 
 impl Held {
-    /// A message that waits, behind all others.
+    /// A message that waits, behind all others of its part and of those before.
     pub fn push(&mut self, part: Part, origin: Origin, delivery: Delivery) {
         self.bytes += delivery.cost();
-        self.all.push(Waiting { part, origin, delivery });
+        let place = self.all.partition_point(|waiting| waiting.part <= part);
+        self.all.insert(place, Waiting { part, origin, delivery });
+    }
+
+    /// Whether nothing waits of a part and of those before.
+    fn has_none_upto(&self, part: Part) -> bool {
+        self.all.first().is_none_or(|waiting| waiting.part > part)
     }
 
     /// Those that need not wait for more than the part that `bar` says for an origin. Behind one whose origin is not known
@@ -130,12 +137,12 @@ impl Record {
         self.hold_until = now + ORDER_HOLD;
     }
 
-    /// The owner takes a message that came directly: behind what others have, if that is still to come.
-    pub fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, origin: Origin, delivery: Delivery) {
-        if self.held.is_empty() && self.bar(cx, &origin) == Part::Direct {
-            return cx.out.append(cx.id, delivery, false);
+    /// The owner takes a message that came directly: behind what others have that belongs before, if that is still to come.
+    pub fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, part: Part, origin: Origin, delivery: Delivery) {
+        if self.held.has_none_upto(part) && part <= self.bar(cx, &origin) {
+            return give(cx, part, delivery);
         }
-        self.held.push(Part::Direct, origin, delivery);
+        self.held.push(part, origin, delivery);
         if self.held.is_over() {
             self.hold_until = Millis(0);
         }
@@ -145,7 +152,7 @@ impl Record {
     /// its node is told when it may.
     pub fn may_follow<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, place: usize, origin: Origin) -> bool {
         self.let_go(cx);
-        let (bar, awaited) = (self.bar(cx, &origin), self.awaited(&origin, |_| true));
+        let (bar, awaited) = (self.bar(cx, &origin), self.awaited(cx, &origin, |_| true));
         let Some(open) = self.streams.get_mut(place) else { return false };
         let part = open.next();
         let may = part <= bar;
@@ -179,11 +186,8 @@ impl Record {
         let gone = held.release(|origin| self.bar(cx, origin));
         self.held = held;
         for Waiting { part, origin, delivery } in gone {
-            cx.common.stats.holds_passed += u64::from(self.awaited(&origin, |_| true) < part);
-            match part {
-                Part::Direct => cx.out.append(cx.id, delivery, false),
-                Part::Queue(_) | Part::Rest(_) => cx.out.forwarded(cx.id, &cx.me(), delivery),
-            }
+            cx.common.stats.holds_passed += u64::from(self.awaited(cx, &origin, |_| true) < part);
+            give(cx, part, delivery);
         }
     }
 
@@ -191,13 +195,31 @@ impl Record {
     /// node that is suspended.
     fn bar<O: Outlet>(&self, cx: &Cx<'_, O>, origin: &Origin) -> Part {
         let nodes = &cx.common.nodes;
-        if cx.now < self.hold_until { self.awaited(origin, |node| !nodes.is_suspended(node)) } else { Part::Direct }
+        if cx.now < self.hold_until { self.awaited(cx, origin, |node| !nodes.is_suspended(node)) } else { Part::Direct }
     }
 
-    /// The first part of which something that entered at a node is still to come from such a one.
-    fn awaited(&self, origin: &Origin, from: impl Fn(&str) -> bool) -> Part {
+    /// The first part of which something that entered at a node is still to come: from such a one, or directly for an earlier
+    /// stay of this node.
+    fn awaited<O: Outlet>(&self, cx: &Cx<'_, O>, origin: &Origin, from: impl Fn(&str) -> bool) -> Part {
         let open = self.streams.iter().filter(|open| from(&open.stream.node));
-        open.filter_map(|open| open.awaited(origin)).min().unwrap_or(Part::Direct)
+        let others = open.filter_map(|open| open.awaited(origin));
+        let own = self.earlier.iter().filter(|earlier| self.is_behind(cx, earlier, origin));
+        others.chain(own.map(|earlier| Part::Rest(earlier.epoch))).min().unwrap_or(Part::Direct)
+    }
+
+    /// Whether what entered at a node may still come for an earlier stay of this node.
+    fn is_behind<O: Outlet>(&self, cx: &Cx<'_, O>, earlier: &Earlier, origin: &Origin) -> bool {
+        let Some(place) = self.trail.stays().iter().rposition(|stay| *stay == earlier.stay) else { return false };
+        let behind = cx.common.nodes.behind(|tag| self.trail.is_passed(place, tag));
+        origin.as_ref().map_or(!behind.is_empty(), |origin| behind.contains(origin))
+    }
+}
+
+/// A message goes on: one that comes directly, or one of an earlier part, as what others forward.
+fn give<O: Outlet>(cx: &mut Cx<'_, O>, part: Part, delivery: Delivery) {
+    match part {
+        Part::Direct => cx.out.append(cx.id, delivery, false),
+        Part::Queue(_) | Part::Rest(_) => cx.out.forwarded(cx.id, &cx.me(), delivery),
     }
 }
 

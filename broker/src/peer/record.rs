@@ -11,7 +11,7 @@ use super::control::{Control, Export, Stream};
 use super::envelope::{self, Lives};
 use super::forward::Entry;
 use super::had::{Entrance, Had};
-use super::incoming::Wants;
+use super::incoming::{Earlier, Wants};
 use super::nodes::Nodes;
 use super::order::{Held, Origin};
 use super::outlet::{Outlet, Refusal, Serve, Session};
@@ -64,8 +64,8 @@ pub struct Record {
     pub trail: Trail,
     /// What the session wants in its last stay here.
     pub wants: Wants,
-    /// What it wanted in earlier ones, as long as they are in the trail.
-    pub wanted: Vec<(Stay, Wants)>,
+    /// Earlier ones, as long as they are in the trail.
+    pub earlier: Vec<Earlier>,
     /// Streams of those before that are still open.
     pub streams: Vec<Open>,
     /// Index of the last message of this node's own stream.
@@ -337,7 +337,7 @@ impl Record {
             epoch: session.map_or(Stamp::default(), |session| session.epoch),
             trail: Trail::begun(nodes.me.clone(), nodes.life),
             wants: Wants::default(),
-            wanted: Vec::new(),
+            earlier: Vec::new(),
             streams: Vec::new(),
             index: 0,
             log: VecDeque::new(),
@@ -446,6 +446,8 @@ impl Record {
         {
             self.trail.forget_oldest();
         }
+        let Self { earlier, trail, .. } = self;
+        earlier.retain(|earlier| trail.stays().contains(&earlier.stay));
         if self.watched && !self.is_unsettled() && self.held.is_empty() && self.had.is_over(cx.out, cx.now) {
             self.watched = false;
             self.serving = None;
@@ -459,7 +461,7 @@ impl Record {
         self.trail = Trail::begun(nodes.me.clone(), nodes.life);
         self.streams.clear();
         self.wants = Wants::default();
-        self.wanted.clear();
+        self.earlier.clear();
         self.had = Had::default();
         cx.common.stats.messages_dropped += (self.log.len() + self.held.len() + self.undecided.len()) as u64;
         let is_drain = matches!(self.role, Role::Drain(_));

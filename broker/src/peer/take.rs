@@ -9,7 +9,7 @@ use crate::clock::{Millis, Stamp};
 use super::bounds::{REPEAT_MAX, Repeat, dwell_after};
 use super::control::{Control, Stream};
 use super::forward::Forward;
-use super::incoming::Wants;
+use super::incoming::{Earlier, Wants};
 use super::order::Part;
 use super::outlet::{Outlet, Serve};
 use super::record::{Answer, Cx, Groups, Open, Record, Role};
@@ -110,12 +110,12 @@ impl Record {
         self.unasked.extend(export.unasked.into_iter().filter(|node| *node != me));
         self.hold(cx.now);
         let wants = std::mem::replace(&mut self.wants, Wants::taken(&export.head));
-        match before.filter(|_| kept.is_some()) {
-            Some(stay) => self.wanted.push((stay, wants)),
-            None => self.wanted.clear(),
+        match before.zip(kept) {
+            Some((stay, (epoch, _))) => self.earlier.push(Earlier { stay, epoch, wants }),
+            None => self.earlier.clear(),
         }
-        let Self { wanted, trail, .. } = self;
-        wanted.retain(|(stay, _)| trail.stays().contains(stay));
+        let Self { earlier, trail, .. } = self;
+        earlier.retain(|earlier| trail.stays().contains(&earlier.stay));
         cx.out.install(cx.id, self.epoch, export.head);
         self.note_unasked(cx, &answered);
         cx.common.stats.taken += 1;

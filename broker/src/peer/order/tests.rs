@@ -9,6 +9,7 @@ use super::super::control::{Control, Denial, Export, Purpose, Stream};
 use super::super::envelope::Envelope;
 use super::super::forward::{Entry, Forward};
 use super::super::had::{Entrance, Had};
+use super::super::head::SubscriptionHead;
 use super::super::nodes::{Nodes, Reach};
 use super::super::outlet::{Claim, Outlet, Refusal, Serve, Session};
 use super::super::record::{self, Answer, Common, Cx, Open, Record, Role};
@@ -21,6 +22,9 @@ use crate::message::Delivery;
 use crate::message::tests::message;
 use crate::peer::SessionHead;
 use crate::session::Limits;
+use crate::topic::Subscription;
+
+mod returning;
 
 /// What a session gets, and what is said to other nodes.
 #[derive(Default)]
@@ -54,7 +58,11 @@ fn head() -> SessionHead {
         expiry: 100,
         ends_in: None,
         will: None,
-        subscriptions: Vec::new(),
+        subscriptions: vec![SubscriptionHead {
+            subscription: Subscription::parse("t", 16).expect("a filter"),
+            options: 1,
+            id: None,
+        }],
         next_id: 1,
         in_flight: Vec::new(),
         inbound: Vec::new(),
@@ -190,7 +198,7 @@ impl Owner {
 
     /// A message that entered at a node comes directly.
     fn direct_from(&mut self, origin: &str, number: u8) {
-        self.with(|record, cx| record.take(cx, Some(origin.into()), delivery(number)));
+        self.with(|record, cx| record.take(cx, Part::Direct, Some(origin.into()), delivery(number)));
     }
 
     fn forward(&mut self, node: &str, first: u64, numbers: &[u8], caught_up: bool) {
@@ -379,53 +387,6 @@ fn what_a_member_of_a_group_left_behind_goes_to_another_when_the_session_is_lost
     owner.with(|record, cx| record.on_closed(cx, &"b".into(), stamp(50)));
     assert!(matches!(owner.record.role, Role::None));
     assert_eq!(owner.world.bequeathed, [2]);
-}
-
-#[test]
-fn what_is_left_of_an_earlier_stay_is_looked_at_as_what_others_forward() {
-    let mut owner = Owner::new(0);
-    // `b` took the session from here by stamp 20, with two of three messages, and gives it back.
-    owner.record.streams.clear();
-    let mut trail = Trail::begun("me".into(), 1);
-    trail.push(Stay { node: "b".into(), life: 1, since: Since::Unknown });
-    owner.record.trail = trail.clone();
-    let id = "client".into();
-    let mut cx = Cx { out: &mut owner.world, common: &mut owner.common, id: &id, now: Millis(5) };
-    cx.out.queue = vec![delivery(1), delivery(2), delivery(4)];
-    owner.record.on_ask(&mut cx, &"b".into(), stamp(60), Purpose::Serve);
-    owner.record.on_take(&mut cx, &"b".into(), 1, (stamp(60), 1));
-    let own = Stream { node: "me".into(), life: 1, id: owner.record.epoch, index: 2, queued: 3 };
-    let export = Export {
-        stamp: stamp(70),
-        offer: 1,
-        epoch: stamp(60),
-        cut: 0,
-        queued: 1,
-        streams: vec![own],
-        trail,
-        unasked: Vec::new(),
-        dwell: 0,
-        had: Had::default(),
-        head: head(),
-    };
-    owner.record.on_connect(&mut cx, stamp(70), false);
-    let lookup = owner.record.lookup.as_mut().expect("it looks for its session");
-    lookup.answers = BTreeMap::from([("b".into(), Answer::Export(Box::new(export)))]);
-    lookup.taking = Some(("b".into(), 1));
-    owner.record.on_given(&mut cx, &"b".into(), stamp(70));
-    assert!(owner.world.got.is_empty(), "it is behind the queue of b");
-    let entry = Entry { index: 1, tag: None, entrance: None, delivery: delivery(3) };
-    let forward = Forward {
-        stream: stamp(60),
-        epoch: stamp(70),
-        wants_trail: false,
-        caught_up: true,
-        behind: Vec::new(),
-        entries: vec![entry],
-    };
-    owner.with(|record, cx| record.on_forward(cx, &"b".into(), forward));
-    assert_eq!(owner.world.got, [3, 4]);
-    assert_eq!(owner.world.looked_at, [3, 4], "the client may have unsubscribed meanwhile");
 }
 
 #[test]
