@@ -1,6 +1,5 @@
 //! How many lines of the log events get that anybody can bring about, as often as he likes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Millis;
@@ -8,10 +7,17 @@ use crate::clock::Millis;
 /// Lines of the log about one kind of event.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The second of the last one, and how many it had.
-    told: Mutex<(u64, u32)>,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// The second of the last line.
+    second: u64,
+    /// How many it had.
+    lines: u32,
     /// Events since then that got none.
-    unlogged: AtomicU64,
+    unlogged: u64,
 }
 
 /// How many events got no line of the log; none if each had one.
@@ -26,17 +32,17 @@ impl Lines {
     /// Whether an event gets a line, and then how many before it got none.
     pub fn tells(&self, now: Millis) -> Option<Unlogged> {
         let second = now.0 / 1000;
-        // Two numbers that are written together are never half-changed.
+        // Numbers alone: nothing in between can fail.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0 != second {
-            *told = (second, 0);
+        if told.second != second {
+            (told.second, told.lines) = (second, 0);
         }
-        if told.1 == LINES_MAX {
-            self.unlogged.fetch_add(1, Ordering::Relaxed);
+        if told.lines == LINES_MAX {
+            told.unlogged += 1;
             return None;
         }
-        told.1 += 1;
-        Some(Some(self.unlogged.swap(0, Ordering::Relaxed)).filter(|unlogged| *unlogged > 0))
+        told.lines += 1;
+        Some(Some(std::mem::take(&mut told.unlogged)).filter(|unlogged| *unlogged > 0))
     }
 }
 

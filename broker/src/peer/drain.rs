@@ -34,7 +34,8 @@ impl Record {
             }
         }
         drained &= nodes.all_lanes(|tag| drain.groups.is_passed(&nodes.me, tag));
-        let behind = is_all_sent.then(|| nodes.behind(|tag| is_over(&self.trail, &nodes.me, tag)));
+        let behind =
+            is_all_sent.then(|| nodes.behind(|tag| is_over(&self.trail, &nodes.me, tag)).cloned().collect::<Vec<_>>());
         let is_known = behind.is_none() || drain.heard && drain.behind == behind;
         let news = !self.log.is_empty() || drained || !knows_owner || !is_known;
         // What is under way is said again when it is due; when nothing is, news go at once.

@@ -214,8 +214,7 @@ impl Record {
             if entry.index <= self.queued {
                 cx.out.append(cx.id, entry.delivery, true);
             } else if entry.index > held_up_to {
-                let part = entry.tag.as_ref().map_or(Part::Direct, |tag| self.part_of(tag));
-                self.take(cx, part, entry.tag.map(|tag| tag.origin.clone()), entry.delivery);
+                self.take(cx, entry.tag.as_deref(), entry.delivery);
             }
         }
     }

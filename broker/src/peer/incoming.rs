@@ -99,7 +99,7 @@ impl Record {
             Role::Owner if !mine => {}
             Role::Owner => {
                 self.had.note(entrance);
-                self.take(cx, self.part_of(tag), Some(tag.origin.clone()), delivery);
+                self.take(cx, Some(tag), delivery);
             }
             // QoS 0 is for who is there, and nobody is.
             Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
@@ -143,7 +143,7 @@ impl Record {
         for Undecided { tag, given, entrance, delivery } in std::mem::take(&mut self.undecided) {
             if given || self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
                 self.had.note(entrance);
-                self.take(cx, self.part_of(&tag), Some(tag.origin.clone()), delivery);
+                self.take(cx, Some(&tag), delivery);
             }
         }
     }

@@ -175,11 +175,10 @@ impl Nodes {
     }
 
     /// Nodes of which a lane does not fulfil this, but for those that are suspended.
-    pub fn behind(&self, holds: impl Fn(&Tag) -> bool) -> Vec<Arc<str>> {
-        let is_behind = |known: &Node| known.reach != Reach::Suspended && !known.fulfils(&holds);
-        let others = self.others.iter().filter(|(_, known)| is_behind(known)).map(|(node, _)| node.clone());
-        let own = (!self.own_lanes(&holds)).then(|| self.me.clone());
-        others.chain(own).collect()
+    pub fn behind<'a>(&'a self, holds: impl Fn(&Tag) -> bool + 'a) -> impl Iterator<Item = &'a Arc<str>> {
+        let own = (!self.own_lanes(&holds)).then_some(&self.me);
+        let is_behind = move |known: &Node| known.reach != Reach::Suspended && !known.fulfils(&holds);
+        self.others.iter().filter(move |(_, known)| is_behind(known)).map(|(node, _)| node).chain(own)
     }
 }
 

@@ -12,6 +12,7 @@ use super::control::Control;
 use super::incoming::Earlier;
 use super::outlet::Outlet;
 use super::record::{Cx, Open, Record};
+use super::trail::Tag;
 
 /// A part of the queue of a session, earlier ones first. The stamp is that by which a node took the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,8 +138,11 @@ impl Record {
         self.hold_until = now + ORDER_HOLD;
     }
 
-    /// The owner takes a message that came directly: behind what others have that belongs before, if that is still to come.
-    pub fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, part: Part, origin: Origin, delivery: Delivery) {
+    /// The owner takes a message that came directly, by the lane of that tag: behind what others have that belongs before, if
+    /// that is still to come.
+    pub fn take<O: Outlet>(&mut self, cx: &mut Cx<'_, O>, tag: Option<&Tag>, delivery: Delivery) {
+        let part = tag.map_or(Part::Direct, |tag| self.part_of(tag));
+        let origin = tag.map(|tag| tag.origin.clone());
         if self.held.has_none_upto(part) && part <= self.bar(cx, &origin) {
             return give(cx, part, delivery);
         }
@@ -210,8 +214,8 @@ impl Record {
     /// Whether what entered at a node may still come for an earlier stay of this node.
     fn is_behind<O: Outlet>(&self, cx: &Cx<'_, O>, earlier: &Earlier, origin: &Origin) -> bool {
         let Some(place) = self.trail.stays().iter().rposition(|stay| *stay == earlier.stay) else { return false };
-        let behind = cx.common.nodes.behind(|tag| self.trail.is_passed(place, tag));
-        origin.as_ref().map_or(!behind.is_empty(), |origin| behind.contains(origin))
+        let mut behind = cx.common.nodes.behind(|tag| self.trail.is_passed(place, tag));
+        behind.any(|node| origin.as_ref().is_none_or(|origin| node == origin))
     }
 }
 

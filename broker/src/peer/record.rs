@@ -446,8 +446,6 @@ impl Record {
         {
             self.trail.forget_oldest();
         }
-        let Self { earlier, trail, .. } = self;
-        earlier.retain(|earlier| trail.stays().contains(&earlier.stay));
         if self.watched && !self.is_unsettled() && self.held.is_empty() && self.had.is_over(cx.out, cx.now) {
             self.watched = false;
             self.serving = None;

@@ -68,7 +68,7 @@ impl Shard {
 
     /// What publishers wait for may be over: all shards look again.
     pub(super) fn tell_publishers(&self) {
-        self.shared.inboxes.iter().for_each(|inbox| inbox.send(Control::Pressure));
+        self.tell_all(|| Control::Pressure);
     }
 
     /// Looks whether a link need be waited for.

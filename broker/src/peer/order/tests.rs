@@ -13,7 +13,7 @@ use super::super::head::SubscriptionHead;
 use super::super::nodes::{Nodes, Reach};
 use super::super::outlet::{Claim, Outlet, Refusal, Serve, Session};
 use super::super::record::{self, Answer, Common, Cx, Open, Record, Role};
-use super::super::trail::{Since, Stay, Trail};
+use super::super::trail::{Since, Stay, Tag, Trail};
 use super::{Held, Part, Waiting};
 use crate::clock::{Millis, Stamp};
 use crate::codec::{Qos, Version};
@@ -198,7 +198,7 @@ impl Owner {
 
     /// A message that entered at a node comes directly.
     fn direct_from(&mut self, origin: &str, number: u8) {
-        self.with(|record, cx| record.take(cx, Part::Direct, Some(origin.into()), delivery(number)));
+        self.with(|record, cx| record.take(cx, Some(&Tag::new(origin.into())), delivery(number)));
     }
 
     fn forward(&mut self, node: &str, first: u64, numbers: &[u8], caught_up: bool) {

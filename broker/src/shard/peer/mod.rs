@@ -207,7 +207,8 @@ impl Shard {
         self.drop_receipts(slot);
     }
 
-    fn tell_all(&self, control: impl Fn() -> Control) {
+    /// Says something to all shards, this one too.
+    pub(in crate::shard) fn tell_all(&self, control: impl Fn() -> Control) {
         for inbox in &self.shared.inboxes {
             inbox.send(control());
         }

@@ -1,6 +1,5 @@
 //! An owner that had the session before, and gets it back from the node to which it gave it.
 
-use super::super::super::trail::Tag;
 use super::*;
 use crate::link::Version as Number;
 
