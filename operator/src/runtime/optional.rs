@@ -14,7 +14,7 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::time::sleep;
 
-use super::watch::{OURS, Scopes, Watching, instance, place};
+use super::watch::{OURS, Scopes, Watching, instance, pause, place};
 use crate::plan::extras::OptionalKind;
 use crate::reconcile::cache::Listing;
 
@@ -73,7 +73,7 @@ async fn watch(watching: Watching, kind: OptionalKind, scope: Option<String>) {
         None => Api::all_with(client, &resource),
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
     };
-    let mut stream = std::pin::pin!(watcher(api, Config::default().labels(OURS)).default_backoff());
+    let mut stream = std::pin::pin!(watcher(api, Config::default().labels(OURS)).backoff(pause()));
     let cache = watching.world.metadata_of(kind.kind);
     let wake = |metadata: &ObjectMeta| watching.wake(metadata, instance(metadata));
     let is = |object: PartialObjectMeta<DynamicObject>| {

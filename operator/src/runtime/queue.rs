@@ -28,6 +28,8 @@ struct Entry {
     at: Option<Instant>,
     running: bool,
     again: bool,
+    /// An event came before the pause after a failure was over.
+    hurried: bool,
     failures: u32,
 }
 
@@ -53,6 +55,7 @@ impl Queue {
         // A key that backs off is looked at anew at once: what happened may be what mends it.
         let at = now + SETTLE;
         if entry.at.is_none_or(|planned| planned > at) {
+            entry.hurried = entry.failures > 0;
             Self::plan(&mut self.due, entry, key, at);
         }
     }
@@ -72,18 +75,21 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.running) else { return };
         self.running -= 1;
         entry.running = false;
+        let hurried = std::mem::take(&mut entry.hurried);
         let planned = match ended {
             Ended::Well(at) => {
                 entry.failures = 0;
                 at
             }
             Ended::Failed(spread) => {
-                let doubled = BACKOFF_MIN.saturating_mul(1 << entry.failures.min(16)).min(BACKOFF_MAX);
-                entry.failures += 1;
+                // A try before its time says nothing of how long the fault lasts: the pause is as long as the last.
+                entry.failures = (entry.failures + u32::from(!hurried)).max(1);
+                let doubled = BACKOFF_MIN.saturating_mul(1 << (entry.failures - 1).min(16)).min(BACKOFF_MAX);
                 Some(now + doubled.mul_f64(0.5 + spread.clamp(0.0, 1.0) / 2.0))
             }
         };
         let at = if entry.again { Some(now + SETTLE) } else { planned };
+        entry.hurried = entry.again && entry.failures > 0;
         match at {
             Some(at) => Self::plan(&mut self.due, entry, key.clone(), at),
             None => _ = self.entries.remove(key),
@@ -152,6 +158,32 @@ mod tests {
         queue.take(now + SETTLE);
         queue.end(&key("a"), Ended::Failed(0.0), now);
         assert_eq!(queue.next(), Some(now + BACKOFF_MIN / 2), "a success begins anew, and tries are spread");
+    }
+
+    #[test]
+    fn tries_that_events_bring_forward_do_not_make_the_pause_longer() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let fail = |queue: &mut Queue, meanwhile: bool| {
+            let at = queue.next().expect("it is planned");
+            assert_eq!(queue.take(at), Some(key("a")));
+            if meanwhile {
+                queue.add(key("a"), at);
+            }
+            queue.end(&key("a"), Ended::Failed(1.0), at);
+            (at, queue.next().expect("it is tried again") - at)
+        };
+        queue.add(key("a"), now);
+        let (mut at, pause) = fail(&mut queue, false);
+        assert_eq!(pause, BACKOFF_MIN);
+        for _ in 0..9 {
+            queue.add(key("a"), at);
+            let pause;
+            (at, pause) = fail(&mut queue, false);
+            assert_eq!(pause, BACKOFF_MIN, "an event came before it");
+        }
+        assert_eq!(fail(&mut queue, true).1, SETTLE, "an event came during it");
+        assert_eq!(fail(&mut queue, false).1, 2 * BACKOFF_MIN, "the one that was due counted, the hurried one did not");
+        assert_eq!(fail(&mut queue, false).1, 4 * BACKOFF_MIN);
     }
 
     #[test]

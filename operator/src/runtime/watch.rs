@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -14,7 +16,8 @@ use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::events::EventType;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher::{self, Config, Event, ExponentialBackoff, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -47,6 +50,12 @@ pub(super) const OURS: &str = "app.kubernetes.io/managed-by=tombolo-operator";
 const OUR_CLAIMS: &str = "app.kubernetes.io/name=tombolo-broker";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 const PAGE: u32 = 500;
+/// First pause of a watch that failed; it doubles with each further failure, and up to as much again comes by chance.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest pause, before chance: while it lasts the operator is blind, so it is shorter than what is usual.
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// Without a failure for so long, the next one is the first.
+const PAUSE_FORGOTTEN: Duration = Duration::from_secs(30);
 
 // === impl Scopes ===
 
@@ -270,7 +279,7 @@ impl Watching {
         S: Stream<Item = Result<Event<K>, watcher::Error>> + Send,
     {
         self.health.watch_begins(kind, scope.as_deref());
-        let mut stream = std::pin::pin!(stream.default_backoff());
+        let mut stream = std::pin::pin!(stream.backoff(pause()));
         let mut listing = Listing::of(scope.clone());
         while let Some(event) = stream.next().await {
             match event {
@@ -320,6 +329,17 @@ impl Watching {
             publish(&world, &object, EventType::Warning, reasons::NOT_YET_SUPPORTED, &message).await;
         });
     }
+}
+
+/// How long a watch waits after each failure.
+pub(super) fn pause() -> impl Backoff {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(PAUSE_MIN)
+        .with_max_delay(PAUSE_MAX)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times();
+    ResetTimerBackoff::new(ExponentialBackoff::from(pauses), PAUSE_FORGOTTEN)
 }
 
 /// What a watch told.
@@ -375,4 +395,21 @@ fn differs(before: &ObjectMeta, after: &ObjectMeta) -> bool {
         (uid, generation, annotations, labels, deletion_timestamp)
     };
     of(before) != of(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_fails_again_and_again_is_blind_for_sixteen_seconds_at_most() {
+        let mut pauses = pause();
+        let first = pauses.next().expect("a pause");
+        assert!((PAUSE_MIN..=2 * PAUSE_MIN).contains(&first), "{first:?}");
+        for pause in pauses.by_ref().take(50) {
+            assert!(pause <= 2 * PAUSE_MAX, "{pause:?}");
+        }
+        pauses.reset();
+        assert!(pauses.next().expect("a pause") <= 2 * PAUSE_MIN, "what it was told makes the next failure the first");
+    }
 }

@@ -20,7 +20,7 @@ use crate::plane::Plane;
 use crate::tools;
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Tells an operator for how many seconds its Lease is valid.
 pub const LEASE_DURATION: &str = "TOMBOLO_LEASE_DURATION";
 
