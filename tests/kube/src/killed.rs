@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::api_proxy::{ApiProxy, Fault, When};
-use crate::house::{House, Operator, conditions, eventually, is_observed};
+use crate::house::{House, Operator, PATIENCE, conditions, eventually, is_observed};
 use crate::kubelet::Runs;
 use crate::plane::Plane;
 use crate::reconcile::{CLUSTER, edge};
@@ -134,7 +134,7 @@ impl Killing {
         let begun = tokio::time::Instant::now();
         eventually("the same was made", async || {
             said = differences(calm, &snapshot(&self.house, name).await);
-            if !said.is_empty() && begun.elapsed() > std::time::Duration::from_secs(30) {
+            if !said.is_empty() && begun.elapsed() > PATIENCE / 2 {
                 panic!("{name}, kill {}: {said}", self.kills);
             }
             said.is_empty()

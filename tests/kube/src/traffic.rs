@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use rumqttc::{AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Packet, QoS};
 
+use crate::house::{PATIENCE, eventually};
+
 /// Publishers, and listeners.
 const CLIENTS: usize = 3;
 /// Between two messages of one publisher.
@@ -71,7 +73,7 @@ impl Traffic {
             std::thread::spawn(move || alone(listen(way, number, &state)))
         });
         let listeners = listening.collect();
-        crate::house::eventually("listeners are subscribed", async || state.subscribed.load(SeqCst) >= CLIENTS).await;
+        eventually("listeners are subscribed", async || state.subscribed.load(SeqCst) >= CLIENTS).await;
         Self { way, publishers: Vec::new(), listeners, state }
     }
 
@@ -109,7 +111,7 @@ impl Traffic {
             heard.iter().enumerate().flat_map(of).collect::<Vec<_>>()
         };
         let begun = Instant::now();
-        while !missing().is_empty() && begun.elapsed() < Duration::from_secs(30) {
+        while !missing().is_empty() && begun.elapsed() < PATIENCE / 2 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let count = Count {
