@@ -1,6 +1,6 @@
 //! Wills are published once, at whichever node their client was, and whatever ended its connection.
 
-use tombolo_broker_api::PeerState;
+use tombolo_broker_api::{PeerState, Seconds};
 use tombolo_tests::client::Client;
 use tombolo_tests::cluster::Cluster;
 use tombolo_tests::packet::{self, Connect, Publish, Will};
@@ -92,4 +92,21 @@ async fn a_node_that_dies_takes_the_wills_of_its_clients_with_it_and_none_is_pub
     publisher.send(Publish::new(5, "will", "marker").qos(1, 1).bytes()).await;
     publisher.expect(packet::puback(1)).await;
     all_get(&cluster, &mut watchers, &places, &["marker"]).await;
+}
+
+#[tokio::test]
+async fn a_will_that_is_due_before_its_node_has_heard_what_is_wanted_at_the_others_waits_for_that() {
+    let mut cluster = Cluster::with(3, |_, config| config.tuning.cluster.suspend_after = Seconds(600)).await;
+    let mut watchers = watchers(&cluster, &[0, 2]).await;
+    cluster.kill(1);
+    cluster.cut(0, 1);
+    cluster.nodes[1].respawn();
+    // It hears one of the two.
+    cluster.sees(1, 2, |peer| peer.ready).await;
+    // Its session ends with its connection, so it leaves nothing but its will.
+    let (mortal, _) = Client::connect(cluster.address(1), &mortal()).await;
+    drop(mortal);
+    cluster.nodes[1].admin.metric_when("tombolo_clients_closed_total{reason=\"connection_lost\"}", 1.0).await;
+    cluster.heal(0, 1);
+    all_get(&cluster, &mut watchers, &[0, 1, 2], &["gone"]).await;
 }

@@ -6,15 +6,13 @@ use std::task::Context;
 use super::Shard;
 use super::linger;
 use super::output::Flushed;
-use super::publication::Publication;
-use super::route::Routed;
 use super::row::{Client, Custody, Role, Row, Will};
 use crate::clock::Millis;
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::{Reason, Version};
 use crate::message::Message;
 use crate::metrics::{Closed, Dropped};
-use crate::router::{Path, Receiver, ReceiverFlags};
+use crate::router::{Receiver, ReceiverFlags};
 use crate::store::Change;
 
 // === impl Shard ===
@@ -187,12 +185,7 @@ impl Shard {
                 return;
             }
             let expires_at = expiry.map(|seconds| now + Millis(u64::from(seconds) * 1000));
-            let message = Message::new(message.frame(), message.layout(), expires_at);
-            let mut publication = Publication::new(message.frame(), message.layout(), Path::EMPTY, expires_at);
-            // Wills don't wait: a link that asks publishers to has room for them.
-            if let Routed::Invalid(_) = self.route(Some(slot), &mut publication) {
-                self.core.counters.drop_message(Dropped::TopicInvalid);
-            }
+            self.take_will(slot, Message::new(message.frame(), message.layout(), expires_at));
         }
         self.schedule(slot);
     }

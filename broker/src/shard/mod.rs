@@ -139,8 +139,10 @@ pub struct Shard {
     nodes_listed: bool,
     /// What all of them want was known once, or they were given up.
     has_heard: bool,
-    /// Clients' publishes are read.
+    /// Clients' publishes are taken.
     has_begun: bool,
+    /// Wills that wait for that.
+    wills: awaited::Wills,
     /// Sessions that move; taken out while they do.
     moves: Option<Box<Moves>>,
     /// Which persistent sessions are here, as other nodes are told; none while this node is alone.
@@ -280,6 +282,7 @@ impl Shard {
             nodes_listed: false,
             has_heard: false,
             has_begun: false,
+            wills: awaited::Wills::default(),
             moves: Some(moves),
             claims: None,
             parked: HashMap::new(),

@@ -41,7 +41,7 @@ impl Shard {
         let qos = layout.qos();
         let packet_id = layout.packet_id(packet);
         let topic = layout.topic(packet);
-        if self.congested || !self.reads_publishers() || self.hold_for_link(topic) {
+        if self.congested || !self.takes_publishes() || self.hold_for_link(topic) {
             self.pause(slot);
             return Next::Pause;
         }

@@ -229,7 +229,11 @@ impl Shard {
                 Control::Mark(mark) => self.take_mark(&mark),
                 Control::AnnounceMarks => self.announce_marks(),
                 Control::InterestChanged => self.update_interest(),
-                Control::Pressure => self.resume_paused(),
+                Control::Pressure => {
+                    // Perhaps wills wait, and no publisher.
+                    self.takes_publishes();
+                    self.resume_paused();
+                }
                 Control::Tuning(tuning) => self.retune(tuning),
                 Control::Links(links) => self.configure_links(links),
                 Control::DropUsers(stays) => self.drop_users(&*stays),
@@ -289,6 +293,7 @@ impl Shard {
     /// [`DRAIN_MAX`] is over.
     fn stop(&mut self) {
         self.stopping = Some(self.core.now + DRAIN_MAX);
+        self.wait_no_longer();
         let online = self.core.rows.iter().filter(|(_, row)| row.connection.is_some() && row.client().is_some());
         let online: Vec<u32> = online.map(|(slot, _)| slot as u32).collect();
         for slot in online {
