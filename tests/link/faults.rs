@@ -23,6 +23,15 @@ fn publisher(pair: &Pair) -> JoinHandle<()> {
     })
 }
 
+/// `near` dials with this keep alive.
+async fn keeping_alive(keep_alive: Seconds) -> Pair {
+    Pair::with(|near, _| {
+        let dial = near.links.first_mut().and_then(|link| link.dial.as_mut());
+        dial.expect("it dials").keep_alive = keep_alive;
+    })
+    .await
+}
+
 /// Expects all of them once and in order, also those of QoS 1: the link drops what it knows.
 async fn all_once(far: &mut Client) {
     for n in 0..MESSAGES {
@@ -147,16 +156,7 @@ async fn lost_acknowledgements_repeat_nothing() {
 
 #[tokio::test]
 async fn a_black_hole_is_noticed_and_left() {
-    let pair = Pair::with(|near, far| {
-        for config in [near, far] {
-            for link in &mut config.links {
-                if let Some(dial) = &mut link.dial {
-                    dial.keep_alive = Seconds(1);
-                }
-            }
-        }
-    })
-    .await;
+    let pair = keeping_alive(Seconds(1)).await;
     let mut far = subscriber(&pair).await;
     let dead = Weather { forth: Way::Swallowed, back: Way::Swallowed, refuse: true };
     pair.proxy.set(dead);
@@ -179,6 +179,27 @@ async fn a_slow_network_only_slows() {
     publisher.await.expect("every publish was acknowledged");
     let link = pair.near.admin.link_ready("to-far").await;
     assert!(link.round_trip_micros.is_some());
+}
+
+#[tokio::test]
+async fn a_message_that_crosses_for_longer_than_its_link_bears_silence_arrives_on_the_connection_that_stands() {
+    // Silence is borne for 3 s by the side that dials, and for 15 s by the other one on its own account.
+    let pair = keeping_alive(Seconds(2)).await;
+    let connections = pair.proxy.connections();
+    let mut far = subscriber(&pair).await;
+    let mut near = Client::subscriber(pair.near.address, 5, "near", &[("t/#", 2)]).await;
+    pair.far_knows(1).await;
+    let slow = Way::Slow(125_000);
+    let weathers = [Weather { forth: slow, ..Weather::default() }, Weather { back: slow, ..Weather::default() }];
+    for (weather, address) in weathers.into_iter().zip([pair.near.address, pair.far.address]) {
+        pair.proxy.set(weather);
+        let mut publisher = Client::clean(address, 5, "publisher").await;
+        publisher.publish_qos1("t/x", vec![b'x'; 1_000_000], 1).await;
+        for subscriber in [&mut near, &mut far] {
+            assert_eq!(subscriber.message().await.payload.len(), 1_000_000);
+        }
+    }
+    assert_eq!(pair.proxy.connections(), connections);
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub struct Limits {
     pub receive_maximum: u16,
     /// Its Maximum Packet Size in bytes, fixed header included; `u32::MAX` if it named none.
     pub maximum_packet_size: u32,
+    /// The keep alive that both ends agreed on; `Duration::MAX` if none.
+    pub keep_alive: Duration,
 }
 
 /// A PUBLISH below `$LINK/` that came on a connection of the link.

@@ -8,6 +8,8 @@ use tombolo_broker_api as api;
 use crate::codec::Qos;
 use crate::topic::{Filter, TopicError};
 
+use super::outlet::Limits;
+
 /// Who we are: the same for every link of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -67,7 +69,7 @@ pub struct Settings {
     pub spool: api::Spool,
     /// Batches unacknowledged at one time, before the remote's Receive Maximum is looked at.
     pub window: u16,
-    /// Time between two heartbeats.
+    /// Time between two heartbeats, at most.
     pub heartbeat: Duration,
 }
 
@@ -136,6 +138,13 @@ impl Settings {
             window: WINDOW,
             heartbeat: (keep_alive / 3).max(PEER_HEARTBEAT_MIN),
         }
+    }
+
+    /// Time between two heartbeats on a connection: the other end bears silence for as long as the keep alive that was agreed,
+    /// which may be shorter than this side's own.
+    pub fn heartbeat_on(&self, limits: &Limits) -> Duration {
+        let least = if self.is_peer() { PEER_HEARTBEAT_MIN } else { HEARTBEAT_MIN };
+        self.heartbeat.min((limits.keep_alive / 3).max(least))
     }
 
     /// Whether the other side is a node of this cluster.

@@ -148,7 +148,9 @@ impl<S: Spool> Link<S> {
             self.receives = Gate::new(settings.receives().map(<[_]>::to_vec));
         }
         self.wanted.replace(settings.receives(), filters);
-        self.connections.iter_mut().for_each(|connection| connection.pulse.set_interval(settings.heartbeat));
+        for connection in &mut self.connections {
+            connection.pulse.set_interval(settings.heartbeat_on(&connection.limits));
+        }
         let is_foreign = self.remote_id.is_some()
             && settings.remote_cluster_id.is_some()
             && settings.remote_cluster_id != self.remote_id;
@@ -222,7 +224,7 @@ impl<S: Spool> Link<S> {
             self.begin_life(now);
         }
         self.connections_seen += 1;
-        let pulse = Pulse::new(self.settings.heartbeat, now);
+        let pulse = Pulse::new(self.settings.heartbeat_on(&limits), now);
         let connection = Connection::new(conn, role, limits, self.connections_seen, pulse, now);
         self.connections.push(connection);
         self.dirty = true;

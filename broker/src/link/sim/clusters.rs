@@ -401,7 +401,7 @@ impl Clusters {
                 (_, false) => Role::Accepted,
                 (_, true) => Role::AcceptedByWay,
             };
-            let limits = Limits { receive_maximum: 16, maximum_packet_size: 1 << 20 };
+            let limits = Limits { receive_maximum: 16, maximum_packet_size: 1 << 20, keep_alive: Duration::MAX };
             self.call(end.node, |link, out, now| link.connected(out, conn(wire), role, limits, now));
             return;
         }

@@ -274,7 +274,7 @@ impl World {
             if alive {
                 self.wires[wire].ends[to].open = true;
                 let role = if to == 0 { Role::Dialled } else { Role::Accepted };
-                let limits = Limits { receive_maximum: 16, maximum_packet_size: 1 << 20 };
+                let limits = Limits { receive_maximum: 16, maximum_packet_size: 1 << 20, keep_alive: Duration::MAX };
                 self.call(end.node, end.link, |link, out, now| link.connected(out, conn(wire), role, limits, now));
             }
             return;

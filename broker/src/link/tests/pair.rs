@@ -252,13 +252,13 @@ impl Pair {
             holds_marks: false,
             passed: (0, 0),
             next_conn: 0,
-            limits: Limits { receive_maximum: 64, maximum_packet_size: 1 << 20 },
+            limits: Limits { receive_maximum: 64, maximum_packet_size: 1 << 20, keep_alive: Duration::MAX },
         }
     }
 
     /// Other limits for connections to come.
     pub fn limit(&mut self, receive_maximum: u16, maximum_packet_size: u32) {
-        self.limits = Limits { receive_maximum, maximum_packet_size };
+        self.limits = Limits { receive_maximum, maximum_packet_size, ..self.limits };
     }
 
     /// Side `dialler` dials; nothing was said yet.

@@ -1,6 +1,7 @@
 //! Connections of a link: how they begin, what comes on them, how they end.
 
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::frame::Kind;
@@ -80,7 +81,8 @@ impl Shard {
         self.again.push(slot);
         self.ready.nudge();
         let role = if dialled { link::Role::Dialled } else { link::Role::Accepted };
-        let limits = Limits { receive_maximum, maximum_packet_size };
+        let keep_alive = if keep_alive == 0 { Duration::MAX } else { Duration::from_secs(keep_alive.into()) };
+        let limits = Limits { receive_maximum, maximum_packet_size, keep_alive };
         tracing::info!(?link, dialled, "A connection of a link stands.");
         self.with_link(link_slot, |link, out| link.connected(out, conn, role, limits, now.duration()));
     }

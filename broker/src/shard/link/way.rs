@@ -2,6 +2,7 @@
 //! the other cluster. See `link::way`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tombolo_broker_api as api;
 
@@ -348,7 +349,7 @@ impl Shard {
 
     fn way_stands(&mut self, slot: u32, conn: Conn, role: Role, maximum_packet_size: u32) {
         let now = self.core.now.duration();
-        let limits = Limits { receive_maximum: WINDOW, maximum_packet_size };
+        let limits = Limits { receive_maximum: WINDOW, maximum_packet_size, keep_alive: Duration::MAX };
         self.with_link(slot, |link, out| link.connected(out, conn, role, limits, now));
     }
 
