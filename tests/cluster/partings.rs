@@ -1,6 +1,6 @@
 //! Who finds whom, loses whom, and finds it again.
 
-use tombolo_broker_api::{Config, PeerState, Seconds};
+use tombolo_broker_api::{Config, PeerState, PeerStatus, Seconds};
 use tombolo_tests::cluster::{Cluster, node};
 
 /// Nodes that lose patience with each other after two seconds.
@@ -43,7 +43,7 @@ async fn two_nodes_that_are_cut_off_from_each_other_both_see_the_third() {
 #[tokio::test]
 async fn a_silent_node_is_suspended_and_ready_again_when_it_speaks() {
     let cluster = Cluster::with(3, impatient).await;
-    let suspended = |peer: &tombolo_broker_api::PeerStatus| peer.state == PeerState::Suspended;
+    let suspended = |peer: &PeerStatus| peer.state == PeerState::Suspended;
     cluster.freeze(2);
     for place in [0, 1] {
         cluster.nodes[place].admin.peer_when(&node(2), "suspended", suspended).await;
@@ -67,4 +67,15 @@ async fn a_node_serves_clients_whatever_becomes_of_the_others() {
     client.subscribe(&[("a/#", 1)]).await;
     client.publish("a/b", "alone").await;
     client.expect_message("a/b", "alone").await;
+}
+
+#[tokio::test]
+async fn a_node_says_what_ended_its_connection_with_another_one_and_when() {
+    let cluster = Cluster::start(2).await;
+    cluster.between(0, 1).cut();
+    for (here, there) in [(0, 1), (1, 0)] {
+        let is_lost = |peer: &PeerStatus| peer.last_error.as_ref().is_some_and(|e| e.reason == "ConnectionLost");
+        let error = cluster.sees(here, there, is_lost).await.last_error.expect("it is lost");
+        assert!(error.message.contains("without a word") && error.unix_seconds > 1_700_000_000, "{error:?}");
+    }
 }

@@ -10,6 +10,7 @@ use super::row::{Client, Custody, Role, Row, Will};
 use crate::clock::Millis;
 use crate::codec::disconnect::{self, Disconnect};
 use crate::codec::{Reason, Version};
+use crate::link::Why;
 use crate::message::Message;
 use crate::metrics::{Closed, Dropped};
 use crate::router::{Receiver, ReceiverFlags};
@@ -90,14 +91,37 @@ impl Shard {
                 let link = connection.link;
                 self.core.counters.close(why);
                 // Other ends have a word of their own, from whoever brought them about.
-                if matches!(why, Closed::ConnectionLost | Closed::KeepAlive) {
+                let trouble = match why {
+                    Closed::ConnectionLost => Some((
+                        "ConnectionLost",
+                        "the connection ended without a word: the other side died, or the network between was cut",
+                    )),
+                    Closed::KeepAlive => Some((
+                        Why::HeartbeatLost.name(),
+                        "nothing came for one and a half times the keep alive: the network or the remote is gone",
+                    )),
+                    Closed::Disconnect
+                    | Closed::SessionTakenOver
+                    | Closed::Malformed
+                    | Closed::ProtocolError
+                    | Closed::PacketTooLarge
+                    | Closed::ReceiveMaximumExceeded
+                    | Closed::TopicInvalid
+                    | Closed::TopicAliasInvalid
+                    | Closed::NotAuthorized
+                    | Closed::Administrative
+                    | Closed::LinkProtocol
+                    | Closed::Evacuated
+                    | Closed::Shutdown => None,
+                };
+                if trouble.is_some() {
                     tracing::info!(
                         link = self.link_name(link),
                         reason = why.label(),
                         "A connection of a link has ended."
                     );
                 }
-                return self.link_connection_ended(slot);
+                return self.link_connection_ended(slot, trouble);
             }
             Role::Link(_) => return,
         };

@@ -168,7 +168,7 @@ impl Shard {
     }
 
     /// The connection of a row that belongs to a link is gone.
-    pub(in crate::shard) fn link_connection_ended(&mut self, slot: u32) {
+    pub(in crate::shard) fn link_connection_ended(&mut self, slot: u32, trouble: Option<(&str, &str)>) {
         let Some(row) = self.core.rows.try_remove(slot as usize) else { return };
         self.timers.remove(&row, slot);
         let Role::LinkConnection(connection) = row.role else { return };
@@ -182,7 +182,12 @@ impl Shard {
         }
         let now = self.core.now.duration();
         self.end_ways_over(connection.link, connection.conn);
-        self.with_link(connection.link, |link, out| link.disconnected(out, connection.conn, now));
+        self.with_link(connection.link, |link, out| {
+            if let Some((reason, message)) = trouble {
+                link.failed(reason, message, now);
+            }
+            link.disconnected(out, connection.conn, now);
+        });
         if connection.dialled {
             self.dial_later(connection.link);
         }
