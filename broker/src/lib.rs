@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+mod bound;
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -8,6 +8,7 @@ const LAYERS: [(&str, &[&str]); 2] = [
     (
         "broker/src/",
         &[
+            "bound",
             "clock",
             "metrics",
             "topic",

@@ -4,6 +4,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::bound;
+
 /// A lane of messages of another cluster's node.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct LaneId {
@@ -152,7 +154,7 @@ impl Seen {
                 }
             }
             None => {
-                self.lanes.truncate(LANES_MAX - 1);
+                self.lanes.truncate(bound::now(LANES_MAX) - 1);
                 self.lanes.push_front(SeenLane { id: origin.lane.clone(), runs: Vec::new() });
             }
         }
@@ -161,7 +163,7 @@ impl Seen {
 
     /// What was had of the lanes of which something came last, without QoS 0.
     pub fn taken(&self) -> Vec<LaneRuns> {
-        let kept = self.lanes.iter().filter(|lane| !lane.id.is_lossy()).take(LANES_ALONG_MAX);
+        let kept = self.lanes.iter().filter(|lane| !lane.id.is_lossy()).take(bound::now(LANES_ALONG_MAX));
         kept.map(|lane| LaneRuns { lane: lane.id.clone(), runs: lane.runs.clone() }).collect()
     }
 
@@ -177,7 +179,7 @@ impl Seen {
         let is_new = self.known.insert(decision.clone());
         if is_new {
             self.decided.push_back(decision);
-            if self.decided.len() > DECIDED_MAX
+            if self.decided.len() > bound::now(DECIDED_MAX)
                 && let Some(oldest) = self.decided.pop_front()
             {
                 self.known.remove(&oldest);

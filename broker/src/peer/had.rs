@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::bound;
 use crate::clock::Millis;
 use crate::link::{LANES_ALONG_MAX, LaneId, LaneRuns, Origin, Place};
 
@@ -64,7 +65,7 @@ impl Had {
             return false;
         }
         self.given.push_back(entrance);
-        if self.given.len() > HAD_MAX {
+        if self.given.len() > bound::now(HAD_MAX) {
             self.given.pop_front();
         }
         true
@@ -76,7 +77,7 @@ impl Had {
         for LaneRuns { lane, runs } in &self.taken {
             if let Some(known) = all.iter_mut().find(|known| known.lane == *lane) {
                 known.add(runs);
-            } else if all.len() < LANES_ALONG_MAX {
+            } else if all.len() < bound::now(LANES_ALONG_MAX) {
                 all.push(LaneRuns { lane: lane.clone(), runs: runs.clone() });
             }
         }

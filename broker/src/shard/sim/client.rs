@@ -101,6 +101,8 @@ pub struct Around<'a> {
     pub trace: &'a mut Trace,
     /// Nobody waits for a node that has a session and can't be reached.
     pub fresh: bool,
+    /// Some messages expire.
+    pub expiring: bool,
     /// How long a SUBACK may wait for other nodes.
     pub subscribe_timeout: Micros,
 }
@@ -280,7 +282,7 @@ impl Client {
                 self.put_ack(AckKind::Pubrel, id);
             } else {
                 around.oracle.resent(message, self.node, around.now, around.weather);
-                self.put_publish(deed, message, id, true);
+                self.put_publish(deed, message, id, true, around);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Schedules of two clusters that are linked, and what they prove.
 
+use tombolo_broker_api::WhenFull;
+
 use super::plan::{Deed, Message, Plan, Sabotage, Step, What};
 use super::run::{finds, gather, holds, run};
 use crate::codec::Qos;
@@ -25,6 +27,45 @@ fn nodes_of_linked_clusters_that_die_take_along_what_was_theirs_and_nothing_else
 #[test]
 fn nodes_of_linked_clusters_that_are_emptied_take_nothing_along() {
     holds("linked, evacuations", &Plan { sessions_move: true, evacuations: 1, ..Plan::linked(2, 2) }, 140);
+}
+
+#[test]
+fn links_with_little_room_hold_publishers_and_lose_nothing_or_count_what_they_lose() {
+    let small = |when_full| Plan { small_links: Some(when_full), seconds: 12, ..Plan::linked(2, 2) };
+    holds("linked, back-pressure", &small(WhenFull::Backpressure), 60);
+    holds("linked, back-pressure, small buffers", &Plan { capacity: 1_000, ..small(WhenFull::Backpressure) }, 30);
+    holds("linked, oldest dropped", &small(WhenFull::DropOldest), 40);
+    holds("linked, newest dropped", &small(WhenFull::DropNewest), 40);
+}
+
+#[test]
+fn small_bounds_of_linked_clusters_are_kept() {
+    let small = |when_full| Plan { small: true, small_links: Some(when_full), ..Plan::linked(2, 2) };
+    holds("linked, small bounds", &small(WhenFull::DropOldest), 30);
+    holds("linked, small bounds, back-pressure", &small(WhenFull::Backpressure), 30);
+}
+
+fn clocks() -> Plan {
+    let (hours, seconds) = (5 * 3_600_000_000, 29_000_000);
+    Plan { skew: seconds, jumps: 2, apart: hours, expiring: true, ..Plan::linked(2, 2) }
+}
+
+#[test]
+fn clusters_whose_clocks_are_hours_apart_give_each_other_what_they_promised() {
+    holds("linked, clocks", &Plan { kills: 1, ..clocks() }, 60);
+    holds("linked, clocks, sessions move", &Plan { sessions_move: true, ..clocks() }, 60);
+}
+
+#[test]
+fn nodes_whose_clocks_stray_by_hours_lose_nothing_that_was_acknowledged() {
+    holds("linked, strays", &Plan { strays: 2, expiring: true, ..Plan::linked(2, 2) }, 60);
+}
+
+#[test]
+fn nodes_that_join_and_leave_linked_clusters_take_along_what_was_in_their_memory_alone() {
+    let plan = Plan { absent: 1, changes: 5, sessions_move: true, ..Plan::linked(3, 3) };
+    holds("linked, members", &plan, 60);
+    holds("linked, members, one dials", &Plan { one_dials: true, ..plan }, 60);
 }
 
 #[test]

@@ -22,7 +22,7 @@ const MEET_MAX: Micros = 40_000_000;
 const REST_MAX: Micros = 30_000_000;
 
 /// Topics where probes publish, by node.
-const PROBES: [&str; 5] = ["p/0", "p/1", "p/2", "p/3", "p/4"];
+const PROBES: [&str; 8] = ["p/0", "p/1", "p/2", "p/3", "p/4", "p/5", "p/6", "p/7"];
 
 type Kept = BTreeMap<String, (Option<usize>, Stamp)>;
 
@@ -213,7 +213,16 @@ impl World {
     }
 
     fn check(&mut self) -> Result<(), String> {
+        let (overtaken, counted) = (self.oracle.overtaken, self.out_of_order());
+        if overtaken > 0 && counted == 0 {
+            return Err(format!("{overtaken} messages were overtaken, and none was counted as out of order"));
+        }
         self.oracle.check()?;
+        let (missing, dropped) = (self.oracle.missing.len() as u64, self.counted());
+        if missing > dropped {
+            let first = self.oracle.missing.iter().next();
+            return Err(format!("{missing} messages are missing, {first:?} is the first, and {dropped} were counted"));
+        }
         let clusters: Vec<Vec<Kept>> = self.clusters().map(|lives| lives.into_iter().map(kept).collect()).collect();
         for (cluster, all) in clusters.iter().enumerate() {
             if all.iter().any(|kept| *kept != all[0]) {
@@ -267,7 +276,7 @@ impl World {
     /// What is left, though no client is.
     fn leaks(&self) -> Option<String> {
         let pairs: usize = self.clusters().map(|lives| lives.len() * (lives.len() - 1) / 2).sum();
-        let links = self.plan.links();
+        let links = self.links();
         let streams = self.network.open_streams();
         if streams.len() != pairs + links {
             return Some(format!("{} streams of {pairs} pairs and {links} links: {streams:?}", streams.len()));

@@ -52,6 +52,8 @@ impl World {
         }
         let (Parting::Restart(length) | Parting::ForGood(length)) = parting;
         self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
+        // Who has just begun may lack what it retained.
+        self.oracle.retained_may_go(node, self.now, &self.weather);
         // What it said last arrives.
         self.is_gone(node);
         match parting {

@@ -6,7 +6,7 @@ use tombolo_broker_api as api;
 
 use super::node::{Life, name};
 use super::oracle::matches;
-use super::plan::Plan;
+use super::plan::{LinkChange, Plan};
 use super::world::World;
 use crate::link::Link;
 use crate::router::Audience;
@@ -18,6 +18,21 @@ pub const CLUSTERS: [&str; 2] = ["sim", "far"];
 /// What each cluster receives of the other one.
 const RECEIVED: [&[&str]; 2] = [&["t/#", "s/#", "p/#"], &["t/0/#", "t/1/+", "s/#", "p/#"]];
 
+/// The same while it receives less.
+const RECEIVED_NARROW: [&[&str]; 2] = [&["t/0/#", "s/#", "p/#"], &["t/0/0", "s/#", "p/#"]];
+
+/// The room of what waits for the other cluster where that is little, in bytes, and the same for QoS 0.
+pub const SMALL_SPOOL: u64 = 4_000;
+const SMALL_LOSSY: u64 = 1_000;
+
+/// How long it waits there, in seconds.
+const SMALL_AGE: u64 = 6;
+
+/// Whether a topic may enter this cluster from the other one even while that receives less.
+pub fn always_enters(cluster: usize, topic: &str) -> bool {
+    RECEIVED_NARROW[cluster].iter().any(|filter| matches(filter, topic))
+}
+
 /// Whether a topic may enter this cluster from the other one.
 pub fn enters(cluster: usize, topic: &str) -> bool {
     RECEIVED[cluster].iter().any(|filter| matches(filter, topic))
@@ -26,6 +41,20 @@ pub fn enters(cluster: usize, topic: &str) -> bool {
 // === impl Plan ===
 
 impl Plan {
+    /// The links of a cluster when this has become of them.
+    pub(super) fn links_of(&self, cluster: usize, changes: &[LinkChange]) -> Vec<api::Link> {
+        if self.far == 0 || changes.contains(&LinkChange::Delete) {
+            return Vec::new();
+        }
+        let mut link = self.link(cluster);
+        link.enabled = !changes.contains(&LinkChange::Pause);
+        if changes.contains(&LinkChange::Narrow) {
+            let filters = RECEIVED_NARROW[cluster].iter().map(|filter| (*filter).to_owned());
+            link.receive[0].filters = filters.collect();
+        }
+        vec![link]
+    }
+
     /// The link of a node of this cluster.
     fn link(&self, cluster: usize) -> api::Link {
         let remote = CLUSTERS[1 - cluster];
@@ -43,7 +72,7 @@ impl Plan {
                 password_file: None,
                 tls: None,
                 keep_alive: api::Seconds(6),
-                max_inflight: 32,
+                max_inflight: if self.small_links.is_some() { 2 } else { 32 },
                 retry_interval: api::Seconds(3),
             }),
             accept: api::Accept::default(),
@@ -54,17 +83,19 @@ impl Plan {
             }],
             send: None,
             max_hops: 1,
-            spool: api::Spool::default(),
+            spool: self.spool(),
         }
     }
 
-    /// Connections that nodes of the two clusters dial.
-    pub fn links(&self) -> usize {
-        match (self.far, self.one_dials) {
-            (0, _) => 0,
-            (far, true) => far,
-            (_, false) => self.nodes,
-        }
+    /// How much may wait for the other cluster.
+    fn spool(&self) -> api::Spool {
+        let usual = api::Spool::default();
+        let Some(when_full) = self.small_links else { return usual };
+        let (max_bytes, max_bytes_qos0) = (api::ByteSize(SMALL_SPOOL), api::ByteSize(SMALL_LOSSY));
+        // Where publishers wait nothing is to be lost.
+        let loses = when_full != api::WhenFull::Backpressure;
+        let max_age = if loses { api::Seconds(SMALL_AGE) } else { usual.max_age };
+        api::Spool { max_bytes, max_bytes_qos0, when_full, max_age, ..usual }
     }
 }
 
@@ -72,12 +103,10 @@ impl Plan {
 
 impl Life {
     /// Gives its shards the link with the other cluster, if there is one.
-    pub(super) fn send_links(&self, plan: &Plan, cluster: usize) {
-        if plan.far > 0 {
-            let link = plan.link(cluster);
-            let shard = shard_of(link.remote_cluster.as_bytes(), self.shards.len());
-            self.shared.inboxes[shard].send(Control::Links(vec![link]));
-        }
+    pub(super) fn send_links(&self, links: Vec<api::Link>) {
+        let cluster = usize::from(*self.shared.local.cluster_name == *CLUSTERS[0]);
+        let shard = shard_of(CLUSTERS[cluster].as_bytes(), self.shards.len());
+        self.shared.inboxes[shard].send(Control::Links(links));
     }
 
     /// The state of its link.
@@ -129,7 +158,20 @@ impl World {
     /// Takes note of what a node says of its link; `handed_over`: its shards have given each other all that they had.
     pub(super) fn observe_link(&mut self, node: usize, handed_over: bool) {
         let Some(life) = self.nodes[node].life.as_ref().filter(|_| self.plan.far > 0) else { return };
-        let Some(link) = life.link() else { return };
+        let Some(link) = life.link() else {
+            let others = self.plan.members(1 - self.plan.cluster(node)).filter(|_| handed_over);
+            others.for_each(|other| self.weather.empty[node][other] = self.now);
+            return;
+        };
+        self.held += u64::from(life.shared.pressure.any());
+        if self.plan.small_links.is_some_and(|when_full| when_full != api::WhenFull::Backpressure) {
+            assert!(link.spool.bytes <= SMALL_SPOOL + 2_000, "{} bytes wait for the other cluster", link.spool.bytes);
+        }
+        let is_deleted = |node: usize| self.nodes[node].link_changes.contains(&LinkChange::Delete);
+        // One that is deleted sends what it has, and takes nothing more.
+        let takes: Vec<bool> = (0..self.nodes.len())
+            .map(|other| !is_deleted(node) && !is_deleted(other) && self.has_heard(node) && self.has_heard(other))
+            .collect();
         let (routed_at, lane) = (life.routed_at(), life.lane());
         let is_sent = handed_over && link.spool.messages == 0;
         let counts = [link.spool.messages, link.messages_received, link.messages_repeated];
@@ -148,7 +190,8 @@ impl World {
             if is_sent {
                 self.weather.empty[node][other] = self.now;
             }
-            if routed_at.contains(&(name(other), self.nodes[other].incarnation)) && self.weather.alive[other] {
+            let is_routed = routed_at.contains(&(name(other), self.nodes[other].incarnation));
+            if is_routed && self.weather.alive[other] && takes[other] {
                 if self.weather.told[node][other].is_none() {
                     self.trace.say(self.now, format_args!("node {node} is routed for at {other}"));
                 }
@@ -159,7 +202,7 @@ impl World {
 
     /// Whether all links are ready.
     pub(super) fn is_linked(&self) -> bool {
-        let mut links = self.nodes.iter().filter_map(|node| node.life.as_ref()?.link());
-        links.all(|link| link.ready)
+        let mut lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+        self.plan.far == 0 || lives.all(|life| life.link().is_some_and(|link| link.ready))
     }
 }

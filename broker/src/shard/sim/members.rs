@@ -34,7 +34,9 @@ impl World {
         let members = self.members();
         let node = members[which % members.len()];
         let is_going = |node: &usize| self.nodes[*node].leaving.is_some() || self.nodes[*node].condemned;
-        if members.len() <= MEMBERS_MIN || members.iter().any(is_going) || self.nodes[node].life.is_none() {
+        let cluster = self.plan.cluster(node);
+        let least = if self.plan.far > 0 { 1 } else { MEMBERS_MIN };
+        if self.members_of(cluster).len() <= least || members.iter().any(is_going) || self.nodes[node].life.is_none() {
             return;
         }
         self.trace.say(self.now, format_args!("node {node} leaves the list, killed {killed:?}"));
@@ -120,7 +122,7 @@ impl World {
     }
 }
 
-/// So many nodes stay at least.
+/// So many nodes stay at least, of a cluster without a link.
 const MEMBERS_MIN: usize = 2;
 
 // === impl Life ===
@@ -168,13 +170,14 @@ mod tests {
     use super::*;
     use crate::shard::moves::news::News;
     use crate::shard::sim::network::{End, Network};
-    use crate::shard::sim::plan::Plan;
+    use crate::shard::sim::node::Seat;
     use crate::shard::sim::world::attach_link;
     use crate::shard::{Control, Tuning};
 
     fn life(members: &[usize], shards: usize) -> Life {
         let tuning = Arc::new(Tuning { mqtt: api::Mqtt::default(), cluster: api::ClusterTuning::default() });
-        Life::start(&Plan::usual(), 0, members, shards, &tuning, 1, 1)
+        let seat = Seat { cluster: 0, node: 0, members, links: Vec::new() };
+        Life::start(seat, shards, &tuning, 1, 1)
     }
 
     #[test]

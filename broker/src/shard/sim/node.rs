@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tombolo_broker_api as api;
 
 use super::links::CLUSTERS;
-use super::plan::Plan;
 use crate::clock::{Clock, Millis, StampClock};
 use crate::link::Local;
 use crate::metrics::Board;
@@ -34,6 +33,18 @@ pub struct Life {
     /// Each shard's wish for a turn.
     wishes: Vec<Arc<Wish>>,
     woken: Vec<u32>,
+}
+
+/// Where a node begins.
+pub struct Seat<'a> {
+    /// The number of its cluster.
+    pub cluster: usize,
+    /// Its own.
+    pub node: usize,
+    /// Those of the nodes in the list.
+    pub members: &'a [usize],
+    /// The links of its cluster.
+    pub links: Vec<api::Link>,
 }
 
 /// What a node thinks of another one, as far as it is looked at after each turn.
@@ -84,17 +95,9 @@ pub fn name(node: usize) -> Arc<str> {
 // === impl Life ===
 
 impl Life {
-    /// Starts a node of the plan in a cluster of `members`, with nothing in memory.
-    pub fn start(
-        plan: &Plan,
-        node: usize,
-        members: &[usize],
-        shards: usize,
-        tuning: &Arc<Tuning>,
-        incarnation: u64,
-        seed: u64,
-    ) -> Self {
-        let cluster = plan.cluster(node);
+    /// Starts a node, with nothing in memory.
+    pub fn start(seat: Seat<'_>, shards: usize, tuning: &Arc<Tuning>, incarnation: u64, seed: u64) -> Self {
+        let Seat { cluster, node, members, links: links_of_cluster } = seat;
         let ready: Vec<Arc<Ready>> = (0..shards).map(|_| Arc::default()).collect();
         let (dialler, requests) = mpsc::channel(64);
         let shared = Arc::new(Shared {
@@ -136,7 +139,7 @@ impl Life {
             (0..NODES_MAX).map(|other| (shard_of(name(other).as_bytes(), wishes.len()), LinkKey::Peer(name(other))));
         let links = links.collect();
         let life = Self { shards, shared, requests, links, wishes, woken: Vec::new() };
-        life.send_links(plan, cluster);
+        life.send_links(links_of_cluster);
         life.set_list(node, members);
         life
     }

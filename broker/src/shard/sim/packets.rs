@@ -139,7 +139,8 @@ impl Client {
                 let repeat = is_held && self.held.get(&id) == Some(&number);
                 let ids = subscription_ids(layout.properties(packet))?;
                 let v5 = self.version == Version::V5;
-                let receipt = Receipt { message: number, topic: &topic, qos, retain, dup, repeat, ids, v5 };
+                let expiry = layout.expiry(packet);
+                let receipt = Receipt { message: number, topic: &topic, qos, retain, dup, repeat, ids, v5, expiry };
                 if is_held && !repeat {
                     return Ok(Err(format!("packet id {id} comes with another message, {number}")));
                 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use tombolo_broker_api::WhenFull;
+
 use super::network::Micros;
 use crate::codec::Qos;
 use crate::codec::subscribe::{Options, RetainHandling};
@@ -53,6 +55,20 @@ pub struct Plan {
     pub far: usize,
     /// The other cluster alone dials.
     pub one_dials: bool,
+    /// What waits for the other cluster has little room, and this happens when that is full.
+    pub small_links: Option<WhenFull>,
+    /// Of what is held for the sake of order and what is remembered so as not to come twice, so much.
+    pub memory: Option<usize>,
+    /// How far the wall clocks of all nodes of a cluster are off together, at most and either way.
+    pub apart: Micros,
+    /// Times at which the wall clocks of a whole cluster leap.
+    pub leaps: usize,
+    /// Wall clocks of single nodes that stray by hours.
+    pub strays: usize,
+    /// Some messages expire.
+    pub expiring: bool,
+    /// Links that are paused, deleted and made again, or receive less for a while.
+    pub link_changes: usize,
     /// A rule that is broken, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
 }
@@ -119,6 +135,21 @@ pub enum What {
     Join(usize, Micros),
     /// The wall clock of a node is off by so much from now on.
     Clock(usize, i64),
+    /// The wall clocks of a cluster are off together by so much from now on.
+    Leap(usize, i64),
+    /// The link of a cluster is changed for so long. Its nodes hear of that, and of its end, within the last time.
+    Link(usize, LinkChange, Micros, Micros),
+}
+
+/// What becomes of a link for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// It is disabled.
+    Pause,
+    /// It is deleted, and made again.
+    Delete,
+    /// It receives less.
+    Narrow,
 }
 
 /// What a client does.
@@ -215,6 +246,13 @@ impl Plan {
             unruly: true,
             far: 0,
             one_dials: false,
+            small_links: None,
+            memory: None,
+            apart: 0,
+            leaps: 0,
+            strays: 0,
+            expiring: false,
+            link_changes: 0,
             sabotage: None,
         }
     }
@@ -228,6 +266,11 @@ impl Plan {
     pub fn members(&self, cluster: usize) -> Range<usize> {
         let near = self.nodes - self.far;
         if cluster == 0 { 0..near } else { near..self.nodes }
+    }
+
+    /// Whether a node is in the list when all begins: the last ones of each cluster are not.
+    pub fn is_there_at_first(&self, node: usize) -> bool {
+        node + self.absent < self.members(self.cluster(node)).end
     }
 
     /// The number of a node's cluster.
@@ -288,7 +331,20 @@ impl Plan {
             steps.push(Step { at: random.next() % end, what });
         }
         for _ in 0..self.jumps {
-            let what = What::Clock(random.below(self.nodes), self.off(&mut random));
+            let what = What::Clock(random.below(self.nodes), off(self.skew, &mut random));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..self.leaps {
+            let what = What::Leap(random.below(2), off(self.apart, &mut random));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..self.strays {
+            let what = What::Clock(random.below(self.nodes), off(STRAY, &mut random));
+            steps.push(Step { at: random.next() % end, what });
+        }
+        for _ in 0..self.link_changes {
+            let change = *random.pick(&[LinkChange::Pause, LinkChange::Delete, LinkChange::Narrow]);
+            let what = What::Link(random.below(2), change, random.next() % (end / 3), random.next() % 1_500_000);
             steps.push(Step { at: random.next() % end, what });
         }
         steps.sort_by_key(|step| step.at);
@@ -301,12 +357,6 @@ impl Plan {
             deeds.for_each(Deed::leave_group);
         }
         steps
-    }
-
-    /// By how much a wall clock is off.
-    pub fn off(&self, random: &mut Random) -> i64 {
-        let off = random.next() % (2 * self.skew + 1);
-        off.cast_signed() - self.skew.cast_signed()
     }
 
     fn pair(&self, random: &mut Random) -> (usize, usize) {
@@ -387,6 +437,18 @@ impl Deed {
             *filter = plain;
         }
     }
+}
+
+/// How far a clock strays at most.
+const STRAY: Micros = 5 * 3_600_000_000;
+
+/// By how much a wall clock is off, at most and either way.
+pub fn off(most: Micros, random: &mut Random) -> i64 {
+    if most == 0 {
+        return 0;
+    }
+    let off = random.next() % (2 * most + 1);
+    off.cast_signed() - most.cast_signed()
 }
 
 fn qos(random: &mut Random) -> Qos {

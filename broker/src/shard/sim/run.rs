@@ -6,11 +6,13 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use tombolo_broker_api::WhenFull;
+
 use super::plan::{Connecting, Deed, Message, Mood, Plan, Sabotage, Step, What};
 use super::world::World;
-use crate::clock;
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
+use crate::{bound, clock};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
@@ -37,6 +39,7 @@ pub(super) fn run(plan: &Plan, steps: Vec<Step>, seed: u64) -> Outcome {
             }
         }));
     });
+    bound::make_small(plan.memory.unwrap_or(usize::MAX));
     let mut world = World::new(plan, steps, seed);
     world.trace.aloud = number("TRACE").is_some();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -45,6 +48,7 @@ pub(super) fn run(plan: &Plan, steps: Vec<Step>, seed: u64) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(world.play())));
     QUIET.set(false);
     clock::set_unix_micros(None);
+    bound::make_small(usize::MAX);
     let failure = match ended {
         Ok(result) => result.err(),
         Err(panic) => {
@@ -96,7 +100,8 @@ pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
     let seeds = number("SEED").map_or(many, |seed| seed..seed + 1);
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let (mut receipts, mut fulfilled, mut turns, mut emptied) = (0, 0, 0, 0);
-    let (mut left, mut joined) = (0, 0);
+    let (mut left, mut joined, mut held, mut missing) = (0, 0, 0, 0);
+    let (mut overtaken, mut repeated) = (0, 0);
     for seed in seeds.clone() {
         let outcome = run(plan, plan.steps(seed), seed);
         if number("ALL").is_some()
@@ -122,6 +127,10 @@ pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
         emptied += outcome.world.emptied;
         left += outcome.world.left_list;
         joined += outcome.world.joined_list;
+        held += outcome.world.held;
+        missing += outcome.world.oracle.missing.len();
+        overtaken += outcome.world.oracle.overtaken;
+        repeated += outcome.world.oracle.repeated;
     }
     for (kind, seeds) in failures {
         println!("{} times, {:?}: {kind}", seeds.len(), &seeds[..seeds.len().min(8)]);
@@ -131,6 +140,15 @@ pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
         seeds.clone().count()
     );
     assert!(receipts > 0, "a simulation that delivers nothing proves nothing");
+    if let Some(when_full) = plan.small_links {
+        println!("{name}: publishers were held in {held} turns, {missing} messages are missing");
+        let met = if when_full == WhenFull::Backpressure { held > 0 } else { missing > 0 };
+        assert!(met || count < 2, "a simulation that meets no bound proves nothing of it");
+    }
+    if plan.memory.is_some() {
+        println!("{name}: {overtaken} messages were overtaken, {repeated} came again");
+        assert!(overtaken > 0 || count < 2, "a simulation that meets no bound proves nothing of it");
+    }
     if plan.changes > 0 {
         println!("{name}: {left} nodes left the list, {emptied} of them emptied, {joined} joined it");
         assert!(

@@ -50,7 +50,9 @@ impl World {
             What::Evacuate(node, length) => self.evacuate(node, Parting::Restart(length)),
             What::Leave(which, killed, spread) => self.leave_list(which, killed, spread),
             What::Join(which, spread) => self.join_list(which, spread),
-            What::Clock(node, off) => self.nodes[node].clock_off = off,
+            What::Clock(node, off) => self.set_clock(node, off),
+            What::Leap(cluster, off) => self.leapt[cluster] = off,
+            What::Link(cluster, change, length, spread) => self.change_link(cluster, change, length, spread),
             What::Freeze(node, length) => {
                 self.trouble((0..self.nodes.len()).map(|other| (node, other)), length);
                 self.nodes[node].frozen_until = self.now + length;

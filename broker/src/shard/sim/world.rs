@@ -11,10 +11,11 @@ use tombolo_broker_api as api;
 use super::client::{Around, Client, State};
 use super::members::Parting;
 use super::network::{End, Micros, Network};
-use super::node::Life;
+use super::node::{Life, Seat};
 use super::oracle::{Oracle, Weather};
-use super::plan::{Plan, Step};
+use super::plan::{LinkChange, Plan, Step, off};
 use super::trace::Trace;
+use super::tuning::tuning;
 use crate::auth::{Identity, Role};
 use crate::clock::{self, Millis};
 use crate::codec::connect::Connect;
@@ -34,6 +35,8 @@ pub(super) enum Event {
     Unlist(usize, Micros),
     List(usize),
     Open(Vec<(usize, usize)>),
+    LinkChanged(usize, LinkChange, Micros),
+    HearLink(usize),
 }
 
 /// A node, alive or not.
@@ -53,8 +56,12 @@ pub struct Node {
     began: Micros,
     /// By how much its wall clock is off.
     pub(super) clock_off: i64,
+    /// It was so far ahead that nobody followed it, in this life.
+    pub(super) strayed: bool,
     /// Its last life, which outlives it in its data folder.
     pub(super) incarnation: u64,
+    /// What has become of its link, as it has heard.
+    pub(super) link_changes: Vec<LinkChange>,
     /// Connections of clients at it.
     pub guests: Arc<AtomicU64>,
     /// Messages of its link that wait, that came, and that came again, as last told.
@@ -87,6 +94,12 @@ pub struct World {
     /// How many nodes have left the list, and how many have joined it.
     pub left_list: u64,
     pub joined_list: u64,
+    /// By how much the wall clocks of each cluster are off together.
+    pub(super) leapt: [i64; 2],
+    /// What has become of the link of a cluster.
+    pub(super) link_changes: Vec<(usize, LinkChange)>,
+    /// How often a link held publishers.
+    pub(super) held: u64,
     /// What each cluster retained in the end, by topic the number of the message.
     pub kept: Vec<BTreeMap<String, usize>>,
 }
@@ -97,21 +110,24 @@ impl World {
     pub fn new(plan: &Plan, steps: Vec<Step>, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let nodes = plan.nodes;
-        let tuning = Tuning { mqtt: mqtt(plan), cluster: cluster(plan, &mut random) };
-        let mut clients: Vec<Client> =
-            (0..plan.clients).map(|number| Client::new(number, &mut random, nodes - plan.absent)).collect();
+        let tuning = tuning(plan, &mut random);
+        let mut clients: Vec<Client> = (0..plan.clients)
+            .map(|number| Client::new(number, &mut random, if plan.far > 0 { nodes } else { nodes - plan.absent }))
+            .collect();
         clients.iter_mut().for_each(|client| client.node = plan.members(plan.cluster(client.home)).start);
         let node = |random: &mut Random, number: usize| Node {
             life: None,
             shards: 1 + random.below(plan.shards),
             frozen_until: 0,
-            member: number < nodes - plan.absent,
+            member: plan.is_there_at_first(number),
             condemned: false,
             leaving: None,
             moves: true,
             began: 0,
-            clock_off: if plan.skew > 0 { plan.off(random) } else { 0 },
+            clock_off: off(plan.skew, random),
+            strayed: false,
             incarnation: 0,
+            link_changes: Vec::new(),
             guests: Arc::default(),
             link_counts: [0; 3],
         };
@@ -121,7 +137,7 @@ impl World {
             network: Network::new(random.next()),
             nodes: (0..nodes).map(|number| node(&mut random, number)).collect(),
             clients,
-            oracle: Oracle::new(plan.small, plan.skew > 0),
+            oracle: Oracle::new(plan),
             weather: Weather {
                 lives: vec![0; nodes],
                 alive: vec![false; nodes],
@@ -138,6 +154,7 @@ impl World {
                 told: vec![vec![None; nodes]; nodes],
                 lane: vec![None; nodes],
                 turned: vec![Vec::new(); nodes],
+                narrowed: [0; 2],
             },
             trace: Trace::default(),
             tuning: Arc::new(tuning),
@@ -151,6 +168,9 @@ impl World {
             emptied: 0,
             left_list: 0,
             joined_list: 0,
+            leapt: [0; 2].map(|_| off(plan.apart, &mut random)),
+            link_changes: Vec::new(),
+            held: 0,
             kept: Vec::new(),
             random,
         }
@@ -241,7 +261,8 @@ impl World {
 
     /// What the wall clock of a node says, in microseconds since 1970.
     fn wall(&self, node: usize) -> u64 {
-        (BEGIN + self.now).saturating_add_signed(self.nodes[node].clock_off)
+        let off = self.nodes[node].clock_off + self.leapt[self.plan.cluster(node)];
+        (BEGIN + self.now).saturating_add_signed(off)
     }
 
     /// Lets clients do what they can, and connects those that want it.
@@ -272,6 +293,7 @@ impl World {
             random: &mut self.random,
             trace: &mut self.trace,
             fresh: self.plan.fresh,
+            expiring: self.plan.expiring,
             subscribe_timeout: self.tuning.cluster.subscribe_timeout.0 * 1_000_000,
         };
         (&mut self.clients[at], around)
@@ -398,6 +420,8 @@ impl World {
             }
             Event::Unlist(node, spread) => self.unlist(node, spread),
             Event::List(node) => self.hear_list(node),
+            Event::LinkChanged(cluster, change, spread) => self.restore_link(cluster, change, spread),
+            Event::HearLink(node) => self.hear_link(node),
             Event::Open(ways) => {
                 self.trace.say(self.now, format_args!("{ways:?} are open"));
                 ways.into_iter().for_each(|(from, to)| self.network.open(from, to));
@@ -417,7 +441,12 @@ impl World {
         let incarnation = (self.wall(node) / 1000).max(self.nodes[node].incarnation + 1);
         self.nodes[node].incarnation = incarnation;
         self.nodes[node].began = self.clock;
-        self.nodes[node].life = Some(Life::start(&self.plan, node, &members, shards, &self.tuning, incarnation, seed));
+        self.nodes[node].strayed = self.is_astray(node);
+        let cluster = self.plan.cluster(node);
+        self.nodes[node].link_changes = self.link_changes_of(cluster);
+        let links = self.plan.links_of(cluster, &self.nodes[node].link_changes);
+        let seat = Seat { cluster, node, members: &members, links };
+        self.nodes[node].life = Some(Life::start(seat, shards, &self.tuning, incarnation, seed));
         self.trace.say(self.now, format_args!("node {node} starts, with {shards} shards"));
     }
 
@@ -429,6 +458,8 @@ impl World {
         self.call_back();
         self.nodes.iter_mut().for_each(|node| node.frozen_until = 0);
         self.settle_list();
+        self.settle_links();
+        self.settle_clocks();
         for node in self.members() {
             if self.nodes[node].life.is_none() {
                 self.network.revive(node);
@@ -450,28 +481,4 @@ pub(super) fn attach_link(link: LinkKey, end: End, dialled: bool) -> Box<AttachL
         maximum_packet_size: 2 << 20,
         keep_alive: 6,
     })
-}
-
-fn mqtt(plan: &Plan) -> api::Mqtt {
-    if !plan.small {
-        return api::Mqtt::default();
-    }
-    api::Mqtt {
-        max_queued_messages: 5,
-        max_queued_bytes: api::ByteSize(30_000),
-        max_output_bytes: api::ByteSize(4_000),
-        ..api::Mqtt::default()
-    }
-}
-
-fn cluster(plan: &Plan, random: &mut Random) -> api::ClusterTuning {
-    let usual = api::ClusterTuning::default();
-    api::ClusterTuning {
-        suspend_after: api::Seconds(1 + random.next() % 10),
-        shared_subscriptions: *random
-            .pick(&[api::SharedSubscriptions::RoundRobin, api::SharedSubscriptions::LocalFirst]),
-        when_home_down: if plan.fresh { api::WhenHomeDown::Fresh } else { api::WhenHomeDown::Wait },
-        max_outbox_bytes: if plan.small { api::ByteSize(20_000) } else { usual.max_outbox_bytes },
-        ..usual
-    }
 }

@@ -1,7 +1,7 @@
 //! What comes over a link with another cluster, as far as that is promised.
 
 use super::{Message, Oracle, Session, Subscription, Weather};
-use crate::shard::sim::links::enters;
+use crate::shard::sim::links::{always_enters, enters};
 use crate::shard::sim::network::Micros;
 
 // === impl Message ===
@@ -42,6 +42,36 @@ impl Oracle {
         self.messages.iter().filter(|message| message.copies.iter().any(|copies| *copies > 1)).count()
     }
 
+    /// A node ends its link: what is still there for the other cluster may be lost with it.
+    pub fn unlinked(&mut self, node: usize, weather: &Weather) {
+        let (messages, sessions) = (&self.messages, &self.sessions);
+        let is_lost = |message: usize, cluster: usize| {
+            let message = &messages[message];
+            let is_sent = |at: Micros| {
+                (0..weather.lives.len())
+                    .any(|other| weather.cluster[other] == cluster && weather.empty[node][other] > at)
+            };
+            message.cluster != cluster
+                && (message.node == node && !message.acked_at.is_some_and(is_sent) || message.again_at.contains(&node))
+        };
+        for owed in &mut self.owed {
+            owed.excused |= is_lost(owed.message, sessions[owed.session].cluster);
+        }
+        for owed in &mut self.owed_to_groups {
+            owed.excused |= is_lost(owed.message, owed.cluster);
+        }
+    }
+
+    /// A cluster is about to receive less: of what comes besides nothing must.
+    pub fn narrowed(&mut self, cluster: usize) {
+        let (messages, sessions) = (&self.messages, &self.sessions);
+        for owed in &mut self.owed {
+            let message = &messages[owed.message];
+            let comes_in = sessions[owed.session].cluster == cluster && message.cluster != cluster;
+            owed.excused |= comes_in && !always_enters(cluster, &message.topic);
+        }
+    }
+
     /// A node that began anew gives up another one of its cluster that it has never heard of: what it takes over the link from
     /// now on is lost for those there.
     pub fn gave_up(&mut self, node: usize, other: usize, weather: &Weather) {
@@ -64,6 +94,18 @@ impl Oracle {
 // === impl Session ===
 
 impl Session {
+    /// Whether a message that enters at a node is one that the session's cluster receives, as that node has been told since it
+    /// was otherwise.
+    pub(super) fn lets_in(&self, message: &Message, node: usize, weather: &Weather) -> bool {
+        let until = weather.narrowed[self.cluster];
+        let told =
+            |own: usize| weather.cluster[own] == self.cluster && weather.told[own][node].is_some_and(|at| at > until);
+        until == 0
+            || weather.cluster[node] == self.cluster
+            || always_enters(self.cluster, &message.topic)
+            || (0..weather.lives.len()).any(told)
+    }
+
     /// Whether what enters at a node of the other cluster comes to a subscription: that node was told of it by one of this
     /// cluster, and all nodes here by which it may come know of it.
     pub(super) fn is_settled_across(

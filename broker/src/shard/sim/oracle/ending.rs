@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Message, Oracle, Session, Weather};
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
+use crate::shard::sim::deeds::LONG;
 use crate::shard::sim::network::Micros;
 
 // === impl Oracle ===
@@ -15,12 +16,10 @@ impl Oracle {
     /// # Errors
     /// The first that did not.
     pub fn check(&mut self) -> Result<(), String> {
-        if self.lossy {
-            return Ok(());
-        }
         for owed in &self.owed {
             let (message, session) = (&self.messages[owed.message], &self.sessions[owed.session]);
-            let is_due = message.acked_at.is_some() && !owed.excused && session.ended.is_none();
+            let stays = message.expires.is_none_or(|after| after == LONG);
+            let is_due = message.acked_at.is_some() && stays && !owed.excused && session.ended.is_none();
             let Some(subscription) = session.subscriptions.get(&owed.filter) else { continue };
             // Who gives a subscription up, or lowers it, may miss what is on its way.
             let is_kept = subscription.serial == owed.serial
@@ -30,6 +29,10 @@ impl Oracle {
                 continue;
             }
             if !session.received.contains_key(&owed.message) {
+                if self.lossy || self.lossy_across && message.cluster != session.cluster {
+                    self.missing.insert(owed.message);
+                    continue;
+                }
                 return Err(format!(
                     "message {} of client {} to {} at node {} was acknowledged, and client {} did not get it by {} \
                      in session {} at node {}",
@@ -74,10 +77,16 @@ impl Oracle {
                         || subscription.options.iter().any(is_two)
                         || subscription.unasked_at.is_some_and(|at| at + SLACK > message.sent_at))
             });
-            if message.acked_at.is_none() || owed.excused || took_along || !owed.members.iter().any(is_there) {
+            let stays = message.expires.is_none_or(|after| after == LONG);
+            if message.acked_at.is_none() || !stays || owed.excused || took_along || !owed.members.iter().any(is_there)
+            {
                 continue;
             }
             if !of_group().any(|session| session.received.contains_key(&owed.message)) {
+                if self.lossy || self.lossy_across && message.cluster != owed.cluster {
+                    self.missing.insert(owed.message);
+                    continue;
+                }
                 return Err(format!(
                     "message {} of client {} to {} at node {} was acknowledged, and no member of {} got it, of {:?}",
                     owed.message, message.client, message.topic, message.node, owed.filter, owed.members
@@ -93,9 +102,9 @@ impl Oracle {
         let has = |one: &Message| {
             let is_same = one.node == node && one.life == weather.lives[node];
             one.again_at.is_empty()
-                && one
-                    .acked_at
-                    .is_some_and(|at| is_same || weather.since[node] < at && at < weather.empty[one.node][node])
+                && one.acked_at.is_some_and(|at| {
+                    is_same || !self.strayed && weather.since[node] < at && at < weather.empty[one.node][node]
+                })
         };
         let all = self.messages.iter().enumerate();
         all.filter(|(_, one)| one.retain && !one.will && one.topic == topic && has(one)).map(|(at, _)| at).collect()

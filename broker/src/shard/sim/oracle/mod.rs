@@ -9,7 +9,10 @@ mod whereabouts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tombolo_broker_api::WhenFull;
+
 use super::network::Micros;
+use super::plan::Plan;
 use crate::codec::Qos;
 use crate::codec::subscribe::Options;
 
@@ -49,6 +52,8 @@ pub struct Weather {
     pub lane: Vec<Option<Arc<str>>>,
     /// When they turned to another one.
     pub turned: Vec<Vec<Micros>>,
+    /// Until when each cluster received less over its link than it does.
+    pub narrowed: [Micros; 2],
 }
 
 /// Everything that clients did and saw.
@@ -65,9 +70,21 @@ pub struct Oracle {
     /// How many deliveries were found to be owed, and made.
     pub fulfilled: usize,
     /// Bounds are so small that messages are lost.
-    pub lossy: bool,
+    lossy: bool,
+    /// What waits for another cluster has so little room that messages are lost.
+    lossy_across: bool,
+    /// Little is held for the sake of order, and little remembered.
+    forgetful: bool,
+    /// Messages that came behind later ones since no more was held.
+    pub overtaken: usize,
+    /// Those that came again since no more was remembered.
+    pub repeated: usize,
+    /// Messages that somebody should have got and did not, where that may be since they were dropped.
+    pub missing: BTreeSet<usize>,
     /// Clocks are wrong: what is retained is later only if its node had the other.
     pub skewed: bool,
+    /// Some stray so far that nobody follows them: what is retained is later only at its own node.
+    pub strayed: bool,
 }
 
 /// A message, from its publisher's view.
@@ -108,6 +125,8 @@ pub struct Message {
     knew: BTreeSet<usize>,
     /// Nodes that died while it was under way to them: what they took and had not acknowledged comes back.
     comes_back: u32,
+    /// Seconds after which it expires.
+    pub expires: Option<u32>,
 }
 
 /// A session, from its client's view.
@@ -212,8 +231,16 @@ struct OwedToGroup {
 
 impl Oracle {
     /// Nothing happened yet.
-    pub fn new(lossy: bool, skewed: bool) -> Self {
-        Self { lossy, skewed, ..Self::default() }
+    pub fn new(plan: &Plan) -> Self {
+        let lossy_across = plan.small_links.is_some_and(|when_full| when_full != WhenFull::Backpressure);
+        Self {
+            lossy: plan.small,
+            forgetful: plan.memory.is_some(),
+            lossy_across,
+            skewed: plan.skew + plan.strays as u64 > 0,
+            strayed: plan.strays > 0,
+            ..Self::default()
+        }
     }
 
     /// A new session of a client.
@@ -335,6 +362,7 @@ impl Oracle {
             copies: [0; 2],
             knew: BTreeSet::new(),
             comes_back: 0,
+            expires: None,
         });
         number
     }
@@ -386,6 +414,7 @@ impl Oracle {
                     || !is_kept
                     || !matches(filter, &message.topic)
                     || !session.is_settled(subscription, acked_at, message.node, now, weather)
+                    || !session.lets_in(message, message.node, weather)
                 {
                     continue;
                 }
@@ -417,6 +446,7 @@ impl Oracle {
             for owed in self.owed.iter_mut().filter(|owed| owed.message == number) {
                 let session = &self.sessions[owed.session];
                 let subscription = session.subscriptions.get(&owed.filter);
+                owed.excused |= !session.lets_in(&self.messages[number], node, weather);
                 owed.excused |= subscription.is_none_or(|subscription| {
                     let settled = |at| session.is_settled(subscription, at, node, now, weather);
                     !subscription.acked_at.is_some_and(settled)
@@ -457,27 +487,6 @@ impl Oracle {
     /// A message was acknowledged.
     pub fn acked(&mut self, number: usize, now: Micros) {
         self.messages[number].acked_at.get_or_insert(now);
-    }
-}
-
-// === impl Session ===
-
-impl Session {
-    /// Whether a node routes by a subscription, as was promised.
-    fn is_settled(
-        &self,
-        subscription: &Subscription,
-        acked_at: Micros,
-        node: usize,
-        now: Micros,
-        weather: &Weather,
-    ) -> bool {
-        if weather.cluster[node] != self.cluster {
-            return self.is_settled_across(subscription, acked_at, node, weather);
-        }
-        node == self.node
-            || subscription.waited.contains(&(node, weather.lives[node]))
-            || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at.max(self.moved_at) && ready <= now)
     }
 }
 

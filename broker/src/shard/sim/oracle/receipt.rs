@@ -29,6 +29,8 @@ pub struct Receipt<'a> {
     pub ids: Vec<u32>,
     /// The client speaks version 5.
     pub v5: bool,
+    /// Message Expiry Interval.
+    pub expiry: Option<u32>,
 }
 
 // === impl Oracle ===
@@ -64,6 +66,7 @@ impl Oracle {
             return Err("it is of another cluster, and the link does not receive its topic".into());
         }
         state.check_subscriptions(message, receipt)?;
+        message.check_expiry(receipt, now)?;
         let is_member = |filter: &String| filter.starts_with('$') && matches(filter, &message.topic);
         let is_shared = state.subscriptions.keys().any(is_member);
         if receipt.repeat {
@@ -89,11 +92,21 @@ impl Oracle {
             let total = message.copies[cluster];
             let allowed = self.allowed_copies(number, cluster, now, weather);
             if total > allowed {
+                // Which member was chosen for a message of another cluster is remembered for so many.
+                if self.forgetful && self.messages[number].cluster != cluster {
+                    self.repeated += 1;
+                    return Ok(());
+                }
                 return Err(format!("members of groups got it {total} times, and {allowed} are allowed"));
             }
             return Ok(());
         }
         if copies > message.sends {
+            // What a session that moves had over links is remembered for so many messages and lanes.
+            if self.forgetful && message.cluster != state.cluster {
+                self.repeated += 1;
+                return Ok(());
+            }
             return Err(format!("it was sent {} times, and is new for the {copies}th time", message.sends));
         }
         let follows = state.is_out_of_hold(message, weather) || message.is_overtaken(state, weather);
@@ -109,6 +122,11 @@ impl Oracle {
             let key = (message.client, message.node, class, receipt.qos == Qos::AtMostOnce);
             let last = state.last.insert(key, number);
             if last.is_some_and(|last| last > number) {
+                // So many wait for earlier ones after a move, of one that has moved.
+                if self.forgetful && !state.departures.is_empty() {
+                    self.overtaken += 1;
+                    return Ok(());
+                }
                 return Err(format!("it comes behind {}, which the same client published later", last.unwrap_or(0)));
             }
         }
@@ -132,6 +150,20 @@ impl Oracle {
         let inherited: u32 =
             ended.filter_map(|session| session.received.get(&number)).map(|received| received.any).sum();
         groups.len() as u32 * (message.sends + message.comes_back + message.turns(cluster, weather)) + inherited
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    /// Looks at what is said to be left of the time after which it expires, of which no wall clock has a say.
+    fn check_expiry(&self, receipt: &Receipt<'_>, now: Micros) -> Result<(), String> {
+        let Some(all) = self.expires.filter(|_| receipt.v5) else { return Ok(()) };
+        let least = u64::from(all).saturating_sub((now - self.sent_at).div_ceil(1_000_000) + 1);
+        match receipt.expiry {
+            Some(left) if u64::from(left) >= least && left <= all => Ok(()),
+            left => Err(format!("it expires after {all} s, and {left:?} are left, of at least {least}")),
+        }
     }
 }
 

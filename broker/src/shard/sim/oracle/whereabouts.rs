@@ -175,15 +175,42 @@ impl Oracle {
         for at in doubtful {
             self.messages[at].doubtful = true;
         }
+        self.retained_may_go(node, now, weather);
+    }
+
+    /// A node is no more: what is retained in its cluster is gone with it, unless another one has it all.
+    pub fn retained_may_go(&mut self, node: usize, now: Micros, weather: &Weather) {
+        let is_other = |other: &usize| *other != node && weather.cluster[*other] == weather.cluster[node];
+        let mut others = (0..weather.lives.len()).filter(is_other);
         let has_all = |other: usize| weather.since[other] == 0 || weather.since[other] + LEVEL < now;
-        if !others().any(|other| weather.alive[other] && has_all(other)) {
-            // What is retained in the cluster may be gone with it.
+        if !others.any(|other| weather.alive[other] && has_all(other)) {
             let cluster = weather.cluster[node];
             self.messages
                 .iter_mut()
                 .filter(|message| message.reaches(cluster))
                 .for_each(|message| message.doubtful = true);
         }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Whether a node routes by a subscription, as was promised.
+    pub(super) fn is_settled(
+        &self,
+        subscription: &Subscription,
+        acked_at: Micros,
+        node: usize,
+        now: Micros,
+        weather: &Weather,
+    ) -> bool {
+        if weather.cluster[node] != self.cluster {
+            return self.is_settled_across(subscription, acked_at, node, weather);
+        }
+        node == self.node
+            || subscription.waited.contains(&(node, weather.lives[node]))
+            || weather.ready[self.node][node].is_some_and(|ready| ready > acked_at.max(self.moved_at) && ready <= now)
     }
 }
 
