@@ -16,6 +16,8 @@ pub struct Stamp {
 #[derive(Debug)]
 pub struct StampClock {
     last: AtomicU64,
+    /// The latest that the wall clock has said.
+    wall: AtomicU64,
     node: u64,
 }
 
@@ -31,11 +33,12 @@ pub const AHEAD_MAX: u64 = 60_000_000;
 impl StampClock {
     /// The clock of a node whose cluster id and node name hash to `node`.
     pub fn new(node: u64) -> Self {
-        Self { last: AtomicU64::new(0), node }
+        Self { last: AtomicU64::new(0), wall: AtomicU64::new(0), node }
     }
 
     /// The next stamp; `unix_micros` is what the wall clock says.
     pub fn now(&self, unix_micros: u64) -> Stamp {
+        self.wall.fetch_max(unix_micros, Ordering::AcqRel);
         let wall = unix_micros << COUNTER;
         let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(wall.max(last + 1)));
         // The closure always gives a value, so both arms are the value before.
@@ -44,9 +47,11 @@ impl StampClock {
     }
 
     /// Takes note of a stamp of somebody else, so that all later ones of ours are greater. False if it is more than
-    /// [`AHEAD_MAX`] ahead of the wall clock: then it is not followed.
+    /// [`AHEAD_MAX`] ahead of the wall clock: then it is not followed. Where the clocks of all nodes were set back, those of
+    /// others go on from where they stood, and so does this one: what counts is the latest that the wall clock has said.
     pub fn merge(&self, stamp: Stamp, unix_micros: u64) -> bool {
-        if stamp.time >> COUNTER > unix_micros.saturating_add(AHEAD_MAX) {
+        let wall = self.wall.fetch_max(unix_micros, Ordering::AcqRel).max(unix_micros);
+        if stamp.time >> COUNTER > wall.saturating_add(AHEAD_MAX) {
             return false;
         }
         self.last.fetch_max(stamp.time, Ordering::AcqRel);
@@ -72,6 +77,16 @@ mod tests {
         let theirs = Stamp { time: 5000 << COUNTER, node: 9 };
         assert!(clock.merge(theirs, 1000));
         assert!(clock.now(1000) > theirs);
+    }
+
+    #[test]
+    fn stamps_are_followed_when_the_clocks_of_all_were_set_back() {
+        let hour = 3_600_000_000;
+        let [one, other] = [7, 9].map(StampClock::new);
+        let before = [one.now(2 * hour), other.now(2 * hour)];
+        let theirs = (0..5).map(|_| one.now(hour)).last().expect("there are five");
+        assert!(theirs > before[1] && other.merge(theirs, hour) && other.now(hour) > theirs);
+        assert!(!other.merge(Stamp { time: (3 * hour) << COUNTER, node: 7 }, hour), "nobody's clock stood there");
     }
 
     #[test]

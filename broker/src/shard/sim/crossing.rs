@@ -62,6 +62,11 @@ fn nodes_whose_clocks_stray_by_hours_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn clusters_whose_clocks_leap_by_hours_give_each_other_what_they_promised() {
+    holds("linked, leaps", &Plan { leaps: 2, sessions_move: true, ..clocks() }, 60);
+}
+
+#[test]
 fn nodes_that_join_and_leave_linked_clusters_take_along_what_was_in_their_memory_alone() {
     let plan = Plan { absent: 1, changes: 5, sessions_move: true, ..Plan::linked(3, 3) };
     holds("linked, members", &plan, 60);
