@@ -127,7 +127,11 @@ impl Shard {
     fn change_link(&mut self, slot: u32, config: api::Link, settings: Settings) {
         let (now, node) = (self.core.now, Arc::clone(&self.shared.local.node));
         let Some(row) = self.link_row_mut(slot) else { return };
-        row.draining = None;
+        let was_passed_over = row.draining.take().is_some_and(|draining| !draining.patient);
+        if was_passed_over && row.dial == Dial::UnderWay {
+            // What came of that was for a link that takes no connections any more.
+            row.dial = Dial::At(now);
+        }
         let Target::Cluster(old) = &row.target else { return };
         if **old == config {
             return;

@@ -115,9 +115,14 @@ impl LinkRow {
         }
     }
 
+    /// Whether a new connection is for it: not if it was removed, unless it waits for its remote.
+    fn takes_connections(&self) -> bool {
+        self.draining.is_none_or(|draining| draining.patient)
+    }
+
     fn wants_to_dial(&self) -> bool {
         match &self.target {
-            Target::Cluster(config) => config.enabled && config.dial.is_some(),
+            Target::Cluster(config) => config.enabled && config.dial.is_some() && self.takes_connections(),
             Target::Peer(peer) => peer.dials,
         }
     }
@@ -442,8 +447,7 @@ impl Shard {
 
     /// The row of a link; one that was removed and still sends is no longer found, unless it waits for its remote.
     pub(in crate::shard) fn link_of(&self, link: &LinkKey) -> Option<u32> {
-        let stays = |row: &LinkRow| row.draining.is_none_or(|draining| draining.patient);
-        let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && stays(row));
+        let is = |slot: &u32| self.link_row(*slot).is_some_and(|row| row.key == *link && row.takes_connections());
         self.links.iter().copied().find(is)
     }
 

@@ -74,6 +74,14 @@ fn nodes_that_join_and_leave_linked_clusters_take_along_what_was_in_their_memory
 }
 
 #[test]
+fn links_that_are_paused_deleted_made_again_and_narrowed_give_what_they_promised() {
+    let plan = Plan { link_changes: 3, ..Plan::linked(2, 2) };
+    holds("linked, links change", &plan, 60);
+    holds("linked, links change, one dials", &Plan { one_dials: true, ..plan.clone() }, 40);
+    holds("linked, links change, sessions move", &Plan { sessions_move: true, ..plan }, 40);
+}
+
+#[test]
 fn a_group_gets_what_is_sent_again_to_another_node_once() {
     let plan = Plan { sessions_move: false, unruly: false, ..Plan::linked(2, 2) };
     let step = |at, client, deed| Step { at, what: What::Client(client, deed) };

@@ -140,3 +140,44 @@ impl World {
         all.filter(|(why, _)| KEPT.contains(&&**why)).map(|(_, count)| count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tombolo_broker_api as api;
+
+    use crate::clock::Millis;
+    use crate::shard::link::Draining;
+    use crate::shard::sim::network::Network;
+    use crate::shard::sim::node::{Life, Seat};
+    use crate::shard::sim::plan::Plan;
+    use crate::shard::sim::world::attach_link;
+    use crate::shard::{Control, Tuning};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_is_made_again_while_it_drains_dials_anew() {
+        let links = || Plan::linked(1, 1).links_of(0, &[]);
+        let tuning = Arc::new(Tuning { mqtt: api::Mqtt::default(), cluster: api::ClusterTuning::default() });
+        let seat = Seat { cluster: 0, node: 0, members: &[0], links: links() };
+        let mut life = Life::start(seat, 1, &tuning, 1, 1);
+        let tick = || tokio::time::advance(Duration::from_millis(300));
+        life.turn(0);
+        tick().await;
+        life.turn(0);
+        let link = life.requests.try_recv().expect("it dials").link;
+        let slot = life.shards[0].link_of(&link).expect("it is there");
+        let row = life.shards[0].link_row_mut(slot).expect("it is a link");
+        // It is removed, has something to send, and what it dialled comes through.
+        row.draining = Some(Draining { until: Millis::NEVER, patient: false });
+        let (ours, _theirs) = Network::new(1).connect([0, 1], 1 << 16);
+        life.shared.inboxes[0].send(Control::AttachLink(attach_link(link.clone(), ours, true)));
+        life.send_links(links());
+        life.turn(0);
+        assert_eq!(life.shards[0].link_of(&link), Some(slot), "it goes on");
+        tick().await;
+        life.turn(0);
+        assert!(life.requests.try_recv().is_ok(), "nobody dials, and nobody ever will");
+    }
+}
