@@ -55,7 +55,7 @@ impl Check {
             Some(_) | None => true,
         };
         if !fits {
-            return self.report(path, wrong_type(expected.unwrap_or_default(), value));
+            return self.report(path, wrong_type(expected.unwrap_or_default(), schema, value));
         }
         match value {
             Value::Object(fields) => self.object(path, schema, fields, root),
@@ -195,18 +195,51 @@ fn unknown(key: &str, known: Option<&Map<String, Value>>, path: &str) -> String 
     }
 }
 
-fn wrong_type(expected: &str, value: &Value) -> String {
-    let wanted = match expected {
-        "object" => "a map is needed",
-        "array" => "a list is needed",
-        "string" if value.is_number() || value.is_boolean() => "a text is needed; put it in quotes",
-        "string" => "a text is needed",
-        "boolean" => "true or false is needed",
-        "integer" if value.is_string() => "a whole number is needed; leave the quotes out",
-        "integer" => "a whole number is needed",
-        _ => "a number is needed",
+fn wrong_type(expected: &str, schema: &Value, value: &Value) -> String {
+    // A text that says what is meant, but for its quotes.
+    let quoted = |is_meant: fn(&str) -> bool| value.as_str().is_some_and(|text| is_meant(text.trim()));
+    let mut wanted = match expected {
+        "object" => "a map is needed".to_owned(),
+        "array" => "a list is needed".to_owned(),
+        "string" if value.is_number() || value.is_boolean() => match form(schema, &plain(value)) {
+            Some(form) => form.to_owned(),
+            None => "a text is needed; put it in quotes".to_owned(),
+        },
+        "string" => "a text is needed".to_owned(),
+        "boolean" => "true or false is needed".to_owned(),
+        "integer" => format!("a whole number{} is needed", range(schema)),
+        _ => format!("a number{} is needed", range(schema)),
     };
+    let is_quoted = match expected {
+        "boolean" => quoted(|text| text.parse::<bool>().is_ok()),
+        "integer" => quoted(|text| text.parse::<i64>().is_ok()),
+        "number" => quoted(|text| text.parse::<f64>().is_ok_and(f64::is_finite)),
+        _ => false,
+    };
+    if is_quoted {
+        wanted.push_str("; leave the quotes out");
+    }
     format!("{} is {}; {wanted}", shown(value), type_of(value))
+}
+
+/// What the rule for the form of a text says, such as a duration or a quantity, if quotes alone would not make one of this.
+fn form<'s>(schema: &'s Value, text: &str) -> Option<&'s str> {
+    let mut rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let is_broken = |rule: &str| match rule.strip_prefix("self.matches('").and_then(|rule| rule.strip_suffix("')")) {
+        Some(pattern) => Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)),
+        // A number without a unit is one, but hardly what is meant.
+        None => rule == "isQuantity(self)",
+    };
+    rules.find(|rule| rule["rule"].as_str().is_some_and(is_broken))?["message"].as_str()
+}
+
+fn range(schema: &Value) -> String {
+    match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+        (Some(least), Some(most)) => format!(" from {least} to {most}"),
+        (Some(least), None) => format!(" of at least {least}"),
+        (None, Some(most)) => format!(" of at most {most}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn type_of(value: &Value) -> &'static str {

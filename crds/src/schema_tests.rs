@@ -13,6 +13,14 @@ fn schema() -> Value {
             "port": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 65535},
             "count": {"type": "integer", "format": "int32"},
             "on": {"type": "boolean"},
+            "share": {"type": "number", "minimum": 0},
+            "age": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "self != 'x'", "message": "age is not x"},
+                {"rule": "self.matches('^([1-9][0-9]*s|0)$')", "message": "age must be a duration such as 90s"},
+            ]},
+            "bytes": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "isQuantity(self)", "message": "bytes must be a quantity such as 10Gi"},
+            ]},
             "colour": {"type": "string", "enum": ["Red", "Green"]},
             "set": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "set", "items": {"type": "string"}},
             "map": {
@@ -49,10 +57,19 @@ fn what_does_not_fit_is_named_with_its_field_and_what_would_be_right() {
         (json!({"name": "A"}), "name", "`A` should match `^[a-z]+$` (Lower case.)"),
         (json!({"name": "a", "port": 0}), "port", "`0 is too little"),
         (json!({"name": "a", "port": 65536}), "port", "65536 is too much; it must be at most 65535"),
-        (json!({"name": "a", "port": "1"}), "port", "a whole number is needed; leave the quotes out"),
+        (json!({"name": "a", "port": "1"}), "port", "a whole number from 1 to 65535 is needed; leave the quotes out"),
+        (json!({"name": "a", "port": "one"}), "port", "`one` is a text; a whole number from 1 to 65535 is needed"),
+        (json!({"name": "a", "port": "1.5"}), "port", "`1.5` is a text; a whole number from 1 to 65535 is needed"),
+        (json!({"name": "a", "count": "many"}), "count", "`many` is a text; a whole number is needed"),
+        (json!({"name": "a", "share": "half"}), "share", "`half` is a text; a number of at least 0 is needed"),
+        (json!({"name": "a", "share": ".5"}), "share", "a number of at least 0 is needed; leave the quotes out"),
+        (json!({"name": "a", "age": 90}), "age", "`90` is a number; age must be a duration such as 90s"),
+        (json!({"name": "a", "age": 0}), "age", "`0` is a number; a text is needed; put it in quotes"),
+        (json!({"name": "a", "bytes": 10}), "bytes", "`10` is a number; bytes must be a quantity such as 10Gi"),
         (json!({"name": "a", "port": 1.5}), "port", "`1.5` is a number with a fraction"),
         (json!({"name": "a", "count": 3_000_000_000_u64}), "count", "3000000000 is too much for this field"),
-        (json!({"name": "a", "on": "true"}), "on", "true or false is needed"),
+        (json!({"name": "a", "on": "true"}), "on", "true or false is needed; leave the quotes out"),
+        (json!({"name": "a", "on": "yes"}), "on", "`yes` is a text; true or false is needed"),
         (json!({"name": "a", "colour": "green"}), "colour", "is not one of Red, Green; did you mean Green?"),
         (json!({"name": "a", "colour": "Mauve"}), "colour", "`Mauve` is not one of Red, Green"),
         (json!({"name": "a", "set": ["x", "x"]}), "set[1]", "`x` is there twice"),
@@ -82,4 +99,15 @@ fn what_does_not_fit_is_named_with_its_field_and_what_would_be_right() {
 fn every_violation_is_found_at_once() {
     let found = violations(&schema(), &json!({"name": "A", "port": 0, "on": 1}));
     assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[test]
+fn quotes_are_to_be_left_out_only_where_the_text_between_them_is_right() {
+    for (value, field, is_right) in
+        [("3", "port", true), ("two", "port", false), ("2.5", "port", false), ("true", "on", true), ("on", "on", false)]
+    {
+        let found = violations(&schema(), &json!({"name": "a", field: value}));
+        let says = found.iter().any(|violation| violation.message.contains("leave the quotes out"));
+        assert_eq!(says, is_right, "{field}: {value}: {found:?}");
+    }
 }
