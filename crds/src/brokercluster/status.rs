@@ -55,7 +55,7 @@ pub struct EvacuationStatus {
     /// Its pod.
     #[schemars(length(max = 253))]
     pub pod: String,
-    /// Why it is emptied: RollingUpdate, ScaleDown or NodeDrain.
+    /// Why it is emptied: RollingUpdate or ScaleDown. A node that gets SIGTERM, as from `kubectl drain`, empties itself.
     pub cause: EvacuationCause,
     /// When it began.
     #[schemars(schema_with = "date_time")]
@@ -72,8 +72,6 @@ pub enum EvacuationCause {
     RollingUpdate,
     /// It is one too many.
     ScaleDown,
-    /// Its Kubernetes node is drained.
-    NodeDrain,
 }
 
 /// A node of the cluster.

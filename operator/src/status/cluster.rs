@@ -107,7 +107,6 @@ pub fn kept_evacuation(status: &BrokerClusterStatus, name: &str) -> Option<Evacu
         cause: match cause {
             EvacuationCause::RollingUpdate => Cause::Update,
             EvacuationCause::ScaleDown => Cause::ScaleDown,
-            EvacuationCause::NodeDrain => return None,
         },
         start: finding::seconds(start_time)?,
         deadline: finding::seconds(deadline)?,
