@@ -327,9 +327,7 @@ fn bring(transport: Transport, here: usize, shard: usize, peer: SocketAddr) -> O
 }
 
 fn note(shared: &Shared, peer: SocketAddr, why: Refused, message: &str) {
-    let events = &shared.board.events;
-    events.refuse(why);
-    if let Some(unlogged) = events.tells_refusal(why, shared.clock.now()) {
+    if let Some(unlogged) = shared.board.events.refuse_aloud(why, shared.clock.now()) {
         tracing::info!(%peer, reason = why.label(), unlogged, "A connection is refused: {message}.");
     }
 }

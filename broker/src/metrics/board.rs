@@ -146,14 +146,16 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Counts a connection that was refused.
+    /// Counts a connection that was refused, of which the log says nothing.
     pub fn refuse(&self, why: Refused) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a connection that is refused gets a line of the log, and then how many before it got none: whoever calls often
-    /// enough must not fill the disk.
-    pub fn tells_refusal(&self, why: Refused, now: Millis) -> Option<Unlogged> {
+    /// Counts a connection that was refused. Whether it gets a line of the log, and then how many before it got none: whoever
+    /// calls often enough must not fill the disk.
+    #[must_use]
+    pub fn refuse_aloud(&self, why: Refused, now: Millis) -> Option<Unlogged> {
+        self.refuse(why);
         self.refusals[why as usize].tells(now)
     }
 
@@ -249,7 +251,7 @@ mod tests {
     fn events_count_by_reason() {
         let events = Events::default();
         events.refuse(Refused::BadPassword);
-        events.refuse(Refused::BadPassword);
+        assert_eq!(events.refuse_aloud(Refused::BadPassword, Millis(0)), Some(None));
         events.reload(false);
         assert_eq!((events.refused(Refused::BadPassword), events.refused(Refused::Malformed)), (2, 0));
         assert_eq!(events.reloads(), (0, 1));

@@ -61,9 +61,7 @@ impl Shard {
             Refusal::Busy => (Refused::MovesBusy, Reason::ServerBusy),
             Refusal::TooLarge => (Refused::SessionTooLarge, Reason::QuotaExceeded),
         };
-        let events = &self.shared.board.events;
-        events.refuse(refused);
-        if let Some(unlogged) = events.tells_refusal(refused, self.core.now) {
+        if let Some(unlogged) = self.shared.board.events.refuse_aloud(refused, self.core.now) {
             let (client, reason) = (&arrival.connect.client_id, refused.label());
             tracing::info!(client, peer = %arrival.peer, reason, unlogged, "A connection is refused.");
         }
