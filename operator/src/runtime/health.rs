@@ -10,6 +10,8 @@ pub struct Health(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     missing_crds: BTreeSet<String>,
+    /// CRDs that were there, by their kinds.
+    vanished: BTreeMap<String, String>,
     connected: bool,
     leads: bool,
     /// By kind and scope: none: it has told everything; else what it waits for.
@@ -48,6 +50,13 @@ impl Health {
     /// A watch has told everything that is there.
     pub fn watch_is_complete(&self, kind: &str, scope: Option<&str>) {
         self.set(kind, scope, None);
+        self.lock().vanished.remove(kind);
+    }
+
+    /// The API server has a kind no longer, whose CRD has this name. What it told before still counts: with the CRD went the
+    /// objects, one by one.
+    pub fn crd_vanished(&self, kind: &str, crd: String) {
+        self.lock().vanished.insert(kind.to_owned(), crd);
     }
 
     /// A watch was refused or broke; until it has told everything anew, what is known may be old.
@@ -80,8 +89,10 @@ impl Health {
         if !state.connected {
             return Err("the API server has not answered yet".to_owned());
         }
-        if !state.missing_crds.is_empty() {
-            let missing = state.missing_crds.iter().cloned().collect::<Vec<_>>().join(", ");
+        let missing: BTreeSet<&str> =
+            state.missing_crds.iter().chain(state.vanished.values()).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
             return Err(format!(
                 "the CRD {missing} is missing; install the CRDs: kubectl apply --server-side -f crds/"
             ));
@@ -117,5 +128,10 @@ mod tests {
         health.watch_is_complete("Pod", Some("a"));
         health.watch_failed("Pod", Some("a"), "connection reset");
         assert_eq!((health.readiness(), health.is_synced()), (Ok(()), true));
+        health.crd_vanished("ClusterLink", "clusterlinks.tombolo.dev".to_owned());
+        assert!(health.readiness().is_err_and(|why| why.contains("clusterlinks.tombolo.dev is missing")));
+        assert!(health.is_synced(), "that its objects are gone is known");
+        health.watch_is_complete("ClusterLink", None);
+        assert_eq!(health.readiness(), Ok(()));
     }
 }

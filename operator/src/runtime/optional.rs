@@ -10,11 +10,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::time::sleep;
 
-use super::watch::{OURS, Scopes, Watching, instance, pause, place};
+use super::watch::{OURS, Scopes, Watching, instance, is_gone, pause, place};
 use crate::plan::extras::OptionalKind;
 use crate::reconcile::cache::Listing;
 
@@ -105,19 +105,4 @@ async fn watch(watching: Watching, kind: OptionalKind, scope: Option<String>) {
             Err(error) => tracing::warn!(kind = kind.kind, scope, %error, "a watch was interrupted and begins anew"),
         }
     }
-}
-
-/// Nothing is served where the objects were.
-fn is_gone(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchError(status) => status.code,
-        watcher::Error::InitialListFailed(_)
-        | watcher::Error::WatchStartFailed(_)
-        | watcher::Error::WatchFailed(_)
-        | watcher::Error::NoResourceVersion => 0,
-    };
-    code == 404
 }

@@ -298,6 +298,9 @@ impl Watching {
                 Ok(Event::Delete(object)) => tell(Told::Gone(Box::new(object.meta().clone()))),
                 Err(error) => {
                     self.health.watch_failed(kind, scope.as_deref(), &error.to_string());
+                    if is_gone(&error) {
+                        self.health.crd_vanished(kind, format!("{}.{}", K::plural(&()), K::group(&())));
+                    }
                     tracing::warn!(kind, scope, %error, "a watch was interrupted and begins anew");
                 }
             }
@@ -370,6 +373,21 @@ fn put<T>(cache: &Cache<T>, metadata: &ObjectMeta, object: T) -> Option<Arc<T>> 
 fn remove<T>(cache: &Cache<T>, metadata: &ObjectMeta) -> Option<Arc<T>> {
     let (namespace, name) = place(metadata);
     cache.remove(namespace, name)
+}
+
+/// Nothing is served where the objects were.
+pub(super) fn is_gone(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        watcher::Error::WatchError(status) => status.code,
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => 0,
+    };
+    code == 404
 }
 
 pub(super) fn place(metadata: &ObjectMeta) -> (&str, &str) {

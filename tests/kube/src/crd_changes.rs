@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tombolo_tests::http;
 
 use crate::chart::install_crds;
-use crate::house::{House, apply, eventually, rendered, try_apply};
+use crate::house::{House, apply, cluster_wide, eventually, rendered, try_apply};
 use crate::kubelet::Runs;
 use crate::plane::Plane;
-use crate::reconcile::{CLUSTER, edge, until_settled};
+use crate::reconcile::{CLUSTER, LINK, edge, until_settled};
 
 const BUDGET: &str = "policy/v1/PodDisruptionBudget";
 const NAME: &str = "brokerclusters.tombolo.dev";
@@ -54,5 +55,44 @@ pub async fn a_newer_crd_replaces_an_older_one_with_objects_there_and_the_operat
     .await;
     let same = house.get("apps/v1/StatefulSet", "edge").await.expect("a StatefulSet");
     assert_eq!(same["spec"]["template"], set["spec"]["template"], "no pod is replaced");
+    assert!(operator.process.ended().is_none());
+}
+
+pub async fn a_crd_that_vanishes_under_the_operator_is_named_and_the_operator_goes_on_when_it_is_back(
+    plane: Arc<Plane>,
+) {
+    let house = House::build(&plane, "vanishing", Runs::Nothing).await;
+    install_crds(&plane).await;
+    let mut operator = house.operator("one");
+    operator.ready().await;
+    house.apply(&edge(json!({}))).await;
+    until_settled(&house).await;
+    let crds = cluster_wide(&plane.admin().await, "apiextensions.k8s.io/v1/CustomResourceDefinition");
+    crds.delete("clusterlinks.tombolo.dev", &DeleteParams::default()).await.expect("deleted");
+    eventually("it says what is missing", async || {
+        let answer = http::get(operator.address, "/readyz").await;
+        answer.is_ok_and(|(code, text)| code == 503 && text.contains("clusterlinks.tombolo.dev is missing"))
+    })
+    .await;
+    // Clusters need no links.
+    house.apply(&edge(json!({"replicas": 2}))).await;
+    until_settled(&house).await;
+    install_crds(&plane).await;
+    operator.ready().await;
+    let link = json!({
+        "apiVersion": "tombolo.dev/v1alpha1",
+        "kind": "ClusterLink",
+        "metadata": {"name": "to-nowhere"},
+        "spec": {
+            "clusterRef": {"name": "edge"},
+            "remote": {
+                "clusterName": "nowhere", "server": "mqtt://nowhere.invalid:1883",
+                "credentials": {"secretRef": {"name": "link"}},
+            },
+            "topics": ["t"],
+        },
+    });
+    house.apply(&link.to_string()).await;
+    house.until(LINK, "to-nowhere", "the operator has seen it", |link| link["status"]["conditions"].is_array()).await;
     assert!(operator.process.ended().is_none());
 }
