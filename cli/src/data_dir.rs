@@ -1,5 +1,6 @@
 //! The folder where `tombolo up` keeps nodes and their data, used by one process at a time.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -93,6 +94,17 @@ impl DataDir {
 pub fn in_use(path: &Path) -> bool {
     let Ok(lock) = File::open(path.join(LOCK_FILE)) else { return false };
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// The folders with which a `tombolo up` of this user runs, as far as the system tells: on Linux alone.
+pub fn all_in_use() -> Vec<PathBuf> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    // Processes of others don't show what they have open.
+    let open = entries(Path::new("/proc")).flat_map(|process| entries(&process.join("fd")));
+    let locks = open.filter_map(|file| fs::read_link(file).ok()).filter(|path| path.ends_with(LOCK_FILE));
+    let folders = locks.filter_map(|lock| lock.parent().map(Path::to_owned));
+    let all: BTreeSet<PathBuf> = folders.filter(|path| path.join(RUN_FILE).exists() && in_use(path)).collect();
+    all.into_iter().collect()
 }
 
 /// Makes a folder, and those above it, for the owner alone.

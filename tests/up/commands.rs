@@ -38,6 +38,19 @@ async fn status_without_anything_running_says_so() {
 }
 
 #[tokio::test]
+async fn status_of_a_folder_with_which_nothing_runs_names_those_with_which_something_does() {
+    let (one, other) = (super::up().await, super::up().await);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let output = tombolo(&["status", "--data-dir", &folder.path().display().to_string()]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("--data-dir /"), "{said}");
+    for up in [one, other] {
+        let runs = up.data_dir().canonicalize().expect("it is there").display().to_string();
+        assert!(said.contains(&runs), "{runs} is not named: {said}");
+    }
+}
+
+#[tokio::test]
 async fn sub_prints_what_pub_sends_across_the_link() {
     let up = super::up().await;
     let local = up.listener("deployment-local").port().to_string();

@@ -88,6 +88,19 @@ pub fn remove(data_dir: &Path) {
     let _ = fs::remove_file(data_dir.join(RUN_FILE));
 }
 
+/// Nothing runs with that data folder, but perhaps with others.
+fn nothing_runs(data_dir: &Path, others: &[PathBuf]) -> String {
+    let nothing = format!("nothing runs with the data folder {}", data_dir.display());
+    match others {
+        [] => format!("{nothing}; start it with `tombolo up -f FILE`, or name its folder with --data-dir"),
+        [first, ..] => {
+            let first = first.display();
+            let others: Vec<_> = others.iter().map(|path| path.display().to_string()).collect();
+            format!("{nothing}, but with {}; name one: --data-dir {first}", others.join(", "))
+        }
+    }
+}
+
 /// Reads what runs with that data folder.
 ///
 /// # Errors
@@ -95,10 +108,7 @@ pub fn remove(data_dir: &Path) {
 pub fn read(data_dir: &Path) -> Result<RunFile> {
     let path = data_dir.join(RUN_FILE);
     if !data_dir::in_use(data_dir) || !path.exists() {
-        bail!(
-            "nothing runs with the data folder {}; start it with `tombolo up -f FILE`, or name its folder with --data-dir",
-            data_dir.display()
-        );
+        bail!(nothing_runs(data_dir, &data_dir::all_in_use()));
     }
     let content = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
     serde_json::from_slice(&content).with_context(|| format!("{}: is not what `tombolo up` writes", path.display()))
