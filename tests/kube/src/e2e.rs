@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tombolo_tests::client::Client as Raw;
-use tombolo_tests::packet::Connect;
 use tombolo_tests::rumqtt::Client;
 
 use crate::house::{eventually, root};
 use crate::node::{ARCH, Node, kill_broker_of};
 use crate::sandbox;
+use crate::story::login;
 use crate::traffic::{Count, Traffic, Way};
 
 const SYSTEM: &str = "tombolo-system";
@@ -241,18 +240,18 @@ impl EndToEnd {
             // A Service chooses a node for each connection.
             let mut all = true;
             for _ in 0..12 {
-                all &= login(at, "another").await == 0;
+                all &= login(at, "demo", "another").await == 0;
             }
             all
         })
         .await;
         for _ in 0..12 {
-            assert_eq!(login(at, "demo").await, 0x86, "Bad User Name or Password");
+            assert_eq!(login(at, "demo", "demo").await, 0x86, "Bad User Name or Password");
         }
         assert_eq!(self.pods("deployment-local").await, before);
         self.patch("secret", "mqtt-users", &json!({"stringData": {"demo": "demo"}})).await;
         self.all_ready().await;
-        eventually("the old password is back", async || login(at, "demo").await == 0).await;
+        eventually("the old password is back", async || login(at, "demo", "demo").await == 0).await;
     }
 
     async fn a_link_that_is_disabled_and_enabled_again_forwards(&self) {
@@ -453,12 +452,4 @@ async fn nothing_is_missing(traffic: Vec<Traffic>) -> Vec<Count> {
         );
     }
     counts
-}
-
-/// The reason code of a CONNACK.
-async fn login(at: SocketAddr, password: &str) -> u8 {
-    let connect = Connect::new(5, "").login("demo", password);
-    let mut client = Raw::open(at, 5).await;
-    client.send(connect.bytes()).await;
-    client.packet().await.connack().reason
 }

@@ -1,5 +1,6 @@
 //! The story of the README through the API server, with real brokers and real links.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -21,7 +22,7 @@ pub async fn hybrid_cloud(house: &House, files: &[&str]) {
     }
 }
 
-fn broker(house: &House, pod: &str, port: u16) -> std::net::SocketAddr {
+fn broker(house: &House, pod: &str, port: u16) -> SocketAddr {
     (address(&house.namespace, pod), port).into()
 }
 
@@ -129,11 +130,12 @@ pub async fn a_changed_password_and_a_changed_link_reach_the_broker_without_a_re
         .await;
     house.until_ready(CLUSTER, "edge").await;
     let pod = house.get("v1/Pod", "edge-0").await.expect("a pod");
-    let _sensor = Client::connect(broker(&house, "edge-0", 1883), 5, "sensor", ("sensor", "first")).await;
+    let at = broker(&house, "edge-0", 1883);
+    let _sensor = Client::connect(at, 5, "sensor", ("sensor", "first")).await;
     house.apply(&users(PASSWORD)).await;
-    eventually("the new password is taken", async || login(&house, PASSWORD).await == 0).await;
+    eventually("the new password is taken", async || login(at, "sensor", PASSWORD).await == 0).await;
     house.until_ready(CLUSTER, "edge").await;
-    assert_eq!(login(&house, "first").await, 0x86, "Bad User Name or Password");
+    assert_eq!(login(at, "sensor", "first").await, 0x86, "Bad User Name or Password");
     assert_eq!(house.get("v1/Pod", "edge-0").await.expect("a pod")["metadata"]["uid"], pod["metadata"]["uid"]);
 }
 
@@ -165,9 +167,9 @@ pub async fn three_nodes_are_one_broker(plane: Arc<Plane>) {
 }
 
 /// The reason code of a CONNACK.
-async fn login(house: &House, password: &str) -> u8 {
-    let connect = Connect::new(5, "again").login("sensor", password);
-    let mut client = Raw::open(broker(house, "edge-0", 1883), 5).await;
+pub async fn login(at: SocketAddr, user: &str, password: &str) -> u8 {
+    let connect = Connect::new(5, "").login(user, password);
+    let mut client = Raw::open(at, 5).await;
     client.send(connect.bytes()).await;
     client.packet().await.connack().reason
 }
