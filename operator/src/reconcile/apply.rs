@@ -133,10 +133,16 @@ pub async fn nudge(world: &World, namespace: &str, pods: &[&Pod], hash: &str) ->
     Ok(())
 }
 
-/// The object is gone, or another one has its name: a uid that differs is refused as a change of it.
+/// The object that a patch names by its uid is gone, or another one has its name: a uid that differs is refused as a change of
+/// it, and where there is no object, a server-side apply would have to make one.
 pub(super) fn is_gone(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 404 || status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
+    match status.code {
+        404 => true,
+        409 => status.message.contains("uid mismatch"),
+        422 => causes.any(|cause| cause.field == "metadata.uid"),
+        _ => false,
+    }
 }
 
 fn kind_of(child: &Value) -> &'static str {
@@ -288,5 +294,8 @@ mod tests {
         assert!(is_gone(&refused(422, "metadata.uid")) && is_gone(&refused(404, "")));
         assert!(!is_gone(&refused(422, "spec.replicas")), "a mistake of ours is no other object");
         assert!(!is_gone(&refused(409, "metadata.uid")), "who was overtaken tries again");
+        let message =
+            "Operation cannot be fulfilled on pods \"a\": uid mismatch: no existing object was found".to_owned();
+        assert!(is_gone(&Status { message, ..refused(409, "") }), "an apply to what is gone");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tombolo_crds::clusterlink::DeletionPolicy;
 use tombolo_crds::{API_VERSION, ClusterLink, DRAIN_FINALIZER, PAUSED_ANNOTATION};
 
+use super::apply::is_gone;
 use super::world::World;
 
 /// Who writes the finalizer, and nothing else.
@@ -77,8 +78,7 @@ async fn write(world: &World, link: &ClusterLink, held: bool) -> Result<(), kube
             world.counters.writes.fetch_add(1, Relaxed);
             Ok(())
         }
-        // Gone, deleted meanwhile, or another one of that name by now.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use tombolo_crds::reasons;
 
-use super::apply::{ApplyError, FIELD_MANAGER};
+use super::apply::{ApplyError, FIELD_MANAGER, is_gone};
 use super::observe::Seen;
 use super::world::{ClusterKey, World};
 use crate::plan::DATA_VOLUME;
@@ -81,7 +81,7 @@ async fn grow(world: &World, key: &ClusterKey, claim: &ClaimFacts, size: &str) -
             world.counters.writes.fetch_add(1, Relaxed);
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => {
             let message = refusal(claim, size, &status.message);
             Err(ApplyError::Fault(Fault { reason: reasons::VOLUME_EXPANSION_REFUSED, message, stalled: true }))

@@ -132,3 +132,45 @@ pub async fn a_paused_link_stays_as_it_is_while_its_cluster_goes_on(plane: Arc<P
     .await;
     house.until(LINK, "far", "it is not paused", |link| conditions(link).all(|found| found["type"] != "Paused")).await;
 }
+
+/// What the operator takes for *gone*, as the API server says it to each way of changing an object by its uid.
+pub async fn a_change_of_an_object_that_is_gone_or_made_anew_is_refused_in_the_documented_ways(plane: Arc<Plane>) {
+    let house = House::build(&plane, "uids", Runs::Nothing).await;
+    let other = "00000000-0000-0000-0000-000000000000";
+    let here = json!({
+        "apiVersion": "tombolo.dev/v1alpha1", "kind": "ClusterLink", "metadata": {"name": "here"},
+        "spec": {
+            "clusterRef": {"name": "edge"}, "topics": ["t"],
+            "remote": {
+                "clusterName": "far", "server": "mqtt://far.invalid:1883",
+                "credentials": {"secretRef": {"name": "link"}},
+            },
+        },
+    });
+    house.apply(&here.to_string()).await;
+    house.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "here"}}).to_string()).await;
+    for kind in [LINK, "v1/ConfigMap"] {
+        for name in ["here", "gone"] {
+            let (version, kind_name) = kind.rsplit_once('/').expect("a version");
+            let patch = json!({
+                "apiVersion": version, "kind": kind_name,
+                "metadata": {"name": name, "uid": other, "annotations": {"a": "b"}},
+            });
+            let api = house.api(kind);
+            let merged = api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let applied = api.patch_metadata(name, &PatchParams::apply("test").force(), &Patch::Apply(&patch)).await;
+            for (how, answer) in [("merge", merged), ("apply", applied)] {
+                let Err(kube::Error::Api(status)) = answer else { panic!("{kind} {name} {how}: {answer:?}") };
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                let is_of_uid = status.message.contains("uid mismatch")
+                    || causes.into_iter().any(|cause| cause.field == "metadata.uid");
+                let wanted = match (name, how) {
+                    ("here", _) => (422, true),
+                    ("gone", "merge") => (404, false),
+                    _ => (409, true),
+                };
+                assert_eq!((status.code, is_of_uid), wanted, "{kind} {name} {how}: {status:?}");
+            }
+        }
+    }
+}

@@ -108,7 +108,8 @@ tests! {
     links:
         a_deleted_link_is_held_until_its_broker_has_let_it_go
         a_deleted_link_is_held_neither_by_silent_brokers_nor_by_a_cluster_that_is_gone
-        a_paused_link_stays_as_it_is_while_its_cluster_goes_on;
+        a_paused_link_stays_as_it_is_while_its_cluster_goes_on
+        a_change_of_an_object_that_is_gone_or_made_anew_is_refused_in_the_documented_ways;
     volumes:
         volumes_grow_while_their_pods_go_on
         a_class_that_lets_nothing_grow_is_named_and_awaited;
