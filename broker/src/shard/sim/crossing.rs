@@ -45,6 +45,36 @@ fn small_bounds_of_linked_clusters_are_kept() {
     holds("linked, small bounds, back-pressure", &small(WhenFull::Backpressure), 30);
 }
 
+#[test]
+fn little_memory_of_what_came_over_links_costs_repeats_and_no_message() {
+    let plan = Plan { memory: Some(1), sessions_move: true, ..Plan::linked(2, 2) };
+    holds("linked, little memory", &plan, 40);
+    // Clients go to and fro between nodes that are slow to hear of each other, and lanes turn.
+    let mut repeated = 0;
+    for seed in 0..10 {
+        let step = |at, client, deed| Step { at, what: What::Client(client, deed) };
+        let mut steps = gather(&plan, u16::MAX, "t/#", Qos::AtLeastOnce);
+        steps.extend([(0, 1), (2, 3)].map(|(one, other)| Step { at: 900_000, what: What::Slow(one, other, 300_000) }));
+        for round in 0..120 {
+            let at = 1_000_000 + 100_000 * round;
+            // Two of them stay, and publish all the time.
+            let (mover, publisher) = (round as usize % (plan.clients - 2), plan.clients - 1 - round as usize % 2);
+            let topic = if publisher % 2 == 0 { "t/0/0" } else { "t/1/1" };
+            let message = Message { topic, qos: Qos::AtLeastOnce, retain: false, empty: false, padding: 0 };
+            steps.push(step(at, mover, Deed::Tear(10_000)));
+            steps.extend((0..4).map(|part| step(at + part * 25_000, publisher, Deed::Publish(2, message))));
+            if round % 10 == 9 {
+                let (near, far) = ((round / 10) as usize % 2, 2 + (round / 20) as usize % 2);
+                steps.push(Step { at: at + 20_000, what: What::Cut(near, far) });
+            }
+        }
+        let outcome = run(&plan, steps, seed);
+        assert_eq!(outcome.failure, None, "SEED={seed}");
+        repeated += outcome.world.oracle.repeated;
+    }
+    assert!(repeated > 0, "no bound was met");
+}
+
 fn clocks() -> Plan {
     let (hours, seconds) = (5 * 3_600_000_000, 29_000_000);
     Plan { skew: seconds, jumps: 2, apart: hours, expiring: true, ..Plan::linked(2, 2) }

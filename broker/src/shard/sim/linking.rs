@@ -121,12 +121,6 @@ impl World {
         }
     }
 
-    /// Messages that went on before others that they had to wait for, as nodes have counted them.
-    pub(super) fn out_of_order(&self) -> u64 {
-        let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
-        lives.flat_map(|life| &life.shards).map(|shard| shard.moves_report().1.holds_passed).sum()
-    }
-
     /// Messages that were acknowledged and dropped, as nodes have counted them.
     pub(super) fn counted(&self) -> u64 {
         let lives = || self.nodes.iter().filter_map(|node| node.life.as_ref());

@@ -57,7 +57,7 @@ pub struct Plan {
     pub one_dials: bool,
     /// What waits for the other cluster has little room, and this happens when that is full.
     pub small_links: Option<WhenFull>,
-    /// Of what is held for the sake of order and what is remembered so as not to come twice, so much.
+    /// Of what came over links so much is remembered, that it does not come twice.
     pub memory: Option<usize>,
     /// How far the wall clocks of all nodes of a cluster are off together, at most and either way.
     pub apart: Micros,

@@ -73,11 +73,9 @@ pub struct Oracle {
     lossy: bool,
     /// What waits for another cluster has so little room that messages are lost.
     lossy_across: bool,
-    /// Little is held for the sake of order, and little remembered.
+    /// Little is remembered of what came over links.
     forgetful: bool,
-    /// Messages that came behind later ones since no more was held.
-    pub overtaken: usize,
-    /// Those that came again since no more was remembered.
+    /// Messages that came again since no more was remembered.
     pub repeated: usize,
     /// Messages that somebody should have got and did not, where that may be since they were dropped.
     pub missing: BTreeSet<usize>,

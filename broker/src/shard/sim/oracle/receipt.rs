@@ -122,11 +122,6 @@ impl Oracle {
             let key = (message.client, message.node, class, receipt.qos == Qos::AtMostOnce);
             let last = state.last.insert(key, number);
             if last.is_some_and(|last| last > number) {
-                // So many wait for earlier ones after a move, of one that has moved.
-                if self.forgetful && !state.departures.is_empty() {
-                    self.overtaken += 1;
-                    return Ok(());
-                }
                 return Err(format!("it comes behind {}, which the same client published later", last.unwrap_or(0)));
             }
         }
