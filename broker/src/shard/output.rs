@@ -16,8 +16,10 @@ pub const SHARE_FROM: usize = 8 << 10;
 pub const FLUSH_AT: usize = 64 << 10;
 /// Buffers above this are given back to the allocator; at least twice `FLUSH_AT`, or busy buffers would be.
 const POOLED_MAX: usize = 128 << 10;
-/// Buffers that a shard keeps.
-const POOL_MAX: usize = 128;
+/// Capacity of a new buffer.
+const NEW: usize = 1 << 10;
+/// Memory of the buffers that a shard keeps: a fan-out to some thousands at once takes its buffers from here.
+const POOL_BYTES_MAX: usize = 16 << 20;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
 
@@ -49,6 +51,8 @@ struct Share {
 #[derive(Default)]
 pub struct Pool {
     buffers: Vec<Vec<u8>>,
+    /// Their capacities together.
+    bytes: usize,
 }
 
 /// How far a flush came.
@@ -202,13 +206,40 @@ impl Output {
 
 impl Pool {
     fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(1 << 10))
+        let Some(buffer) = self.buffers.pop() else { return Vec::with_capacity(NEW) };
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < POOL_MAX && (1..=POOLED_MAX).contains(&buffer.capacity()) {
+        let capacity = buffer.capacity();
+        if (1..=POOLED_MAX).contains(&capacity) && self.bytes + capacity <= POOL_BYTES_MAX {
             buffer.clear();
+            self.bytes += capacity;
             self.buffers.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_of_a_wide_fan_out_are_used_again() {
+        let mut pool = Pool::default();
+        (0..2000).for_each(|_| pool.give(Vec::with_capacity(4 * NEW)));
+        assert!((0..2000).all(|_| pool.take().capacity() == 4 * NEW));
+        assert_eq!((pool.bytes, pool.take().capacity()), (0, NEW));
+    }
+
+    #[test]
+    fn a_pool_keeps_no_more_than_its_bytes_and_no_large_buffer() {
+        let mut pool = Pool::default();
+        pool.give(Vec::with_capacity(POOLED_MAX + 1));
+        pool.give(Vec::new());
+        assert!(pool.buffers.is_empty());
+        (0..1000).for_each(|_| pool.give(Vec::with_capacity(POOLED_MAX)));
+        assert_eq!((pool.buffers.len() * POOLED_MAX, pool.bytes), (POOL_BYTES_MAX, POOL_BYTES_MAX));
     }
 }
