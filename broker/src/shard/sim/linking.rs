@@ -56,6 +56,7 @@ impl World {
         {
             self.trace.say(self.now, format_args!("node {node} hears of its link: {changes:?}"));
             life.send_links(self.plan.links_of(cluster, &changes));
+            self.nodes[node].link_unread = true;
             if changes.contains(&LinkChange::Delete) && !before.contains(&LinkChange::Delete) {
                 self.oracle.unlinked(node, &self.weather);
                 // What the others want it has to hear anew.
@@ -78,7 +79,8 @@ impl World {
         let expected = links.first();
         let mut rows = life.shards.iter().flat_map(|shard| shard.links.iter().filter_map(|slot| shard.link_row(*slot)));
         let is_so = |row: &LinkRow| matches!(&row.target, Target::Cluster(link) if Some(&**link) == expected);
-        self.plan.link_changes == 0 || rows.any(is_so) && life.link().is_some_and(|link| link.in_sync)
+        let has_read = !self.nodes[node].link_unread && rows.any(is_so);
+        self.plan.link_changes == 0 || has_read && life.link().is_some_and(|link| link.in_sync)
     }
 
     /// All links are as they were.

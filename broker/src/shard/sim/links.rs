@@ -104,9 +104,17 @@ impl Plan {
 impl Life {
     /// Gives its shards the link with the other cluster, if there is one.
     pub(super) fn send_links(&self, links: Vec<api::Link>) {
-        let cluster = usize::from(*self.shared.local.cluster_name == *CLUSTERS[0]);
-        let shard = shard_of(CLUSTERS[cluster].as_bytes(), self.shards.len());
-        self.shared.inboxes[shard].send(Control::Links(links));
+        self.shared.inboxes[self.shard_of_links()].send(Control::Links(links));
+    }
+
+    /// Whether the link with the other cluster belongs to a shard.
+    pub(super) fn has_links(&self, shard: usize) -> bool {
+        self.shard_of_links() == shard
+    }
+
+    fn shard_of_links(&self) -> usize {
+        let remote = usize::from(*self.shared.local.cluster_name == *CLUSTERS[0]);
+        shard_of(CLUSTERS[remote].as_bytes(), self.shards.len())
     }
 
     /// The state of its link.

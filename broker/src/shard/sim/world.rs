@@ -62,6 +62,8 @@ pub struct Node {
     pub(super) incarnation: u64,
     /// What has become of its link, as it has heard.
     pub(super) link_changes: Vec<LinkChange>,
+    /// It has heard of that, and not had a turn since: it may stand still.
+    pub(super) link_unread: bool,
     /// Connections of clients at it.
     pub guests: Arc<AtomicU64>,
     /// Messages of its link that wait, that came, and that came again, as last told.
@@ -128,6 +130,7 @@ impl World {
             strayed: false,
             incarnation: 0,
             link_changes: Vec::new(),
+            link_unread: false,
             guests: Arc::default(),
             link_counts: [0; 3],
         };
@@ -254,6 +257,7 @@ impl World {
         clock::set_unix_micros(Some(self.wall(node)));
         let Some(life) = &mut self.nodes[node].life else { return };
         life.turn(shard);
+        self.nodes[node].link_unread &= !life.has_links(shard);
         self.turned = Some(node);
         self.observe(node);
         self.stop_if_empty(node);
