@@ -7,12 +7,15 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod connection;
+pub mod digest;
 pub mod link;
 pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod node;
 pub mod peer;
+#[cfg(test)]
+mod random;
 pub mod retained;
 pub mod router;
 pub mod session;

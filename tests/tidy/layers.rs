@@ -9,6 +9,8 @@ const LAYERS: [(&str, &[&str]); 2] = [
         "broker/src/",
         &[
             "bound",
+            "digest",
+            "random",
             "clock",
             "metrics",
             "topic",

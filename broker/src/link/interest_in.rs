@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::topic::{self, Filter};
+use crate::digest::digest;
+use crate::topic::Filter;
 
 use super::marks::Version;
 use super::record::{Delta, Entries, Entry, Fault, Page, Share};
@@ -87,7 +88,7 @@ const LEVELS_MAX: u16 = u16::MAX;
 /// The hash of a filter in a digest: that of its text, every bit turned if it is an exception. The digest of an interest
 /// is the sum of these, modulo 2^64, so that it can be kept up to date with each change.
 pub fn digest_of(filter: &Filter, except: bool) -> u64 {
-    let hash = topic::digest(filter.as_str());
+    let hash = digest(filter.as_str());
     if except { !hash } else { hash }
 }
 

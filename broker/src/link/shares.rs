@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::digest::digest;
 use crate::router::SharedSubscription;
-use crate::topic::{self, Filter};
+use crate::topic::Filter;
 
 use super::record::Share;
 
@@ -47,7 +48,7 @@ pub struct Difference {
 /// The hash of a shared subscription in a digest.
 pub fn digest_of((group, filter): &Key, members: Members) -> u64 {
     let Members { number, online, offline } = members;
-    topic::digest(&format!("$share/{group}/{} {number} {online} {offline}", filter.as_str()))
+    digest(format!("$share/{group}/{} {number} {online} {offline}", filter.as_str()))
 }
 
 /// A shared subscription as one value; nothing if it has no member.

@@ -17,6 +17,7 @@ use crate::admin::{Admin, AdminError, Source};
 use crate::auth::Verifier;
 use crate::clock::{Clock, StampClock, UnixSeconds};
 use crate::config::{self, Loaded, Problems};
+use crate::digest::digest;
 use crate::link::{Local, SHARDS_MAX};
 use crate::metrics::Board;
 use crate::net::{ListenError, Prepared, run_dialler};
@@ -24,7 +25,7 @@ use crate::peer::Directory;
 use crate::retained::{Limits, Retained, TOMBSTONES_MAX};
 use crate::router::Index;
 use crate::shard::{Awaited, Evacuation, Inbox, Pressure, Settled, Shared, Tuning};
-use crate::{tls, topic};
+use crate::tls;
 
 /// Password hashes computed at one time: they take a core each.
 const HASHES_AT_ONCE: usize = 2;
@@ -280,7 +281,7 @@ pub(super) fn retained_limits(config: &api::Config) -> Limits {
 
 /// Who makes stamps: differs from node to node.
 fn hash_of(cluster_id: &str, node_name: &str) -> u64 {
-    topic::digest(&format!("{cluster_id}/{node_name}"))
+    digest(format!("{cluster_id}/{node_name}"))
 }
 
 fn shard_count(configured: api::Shards) -> usize {

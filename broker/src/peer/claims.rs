@@ -9,10 +9,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::clock::Millis;
+use crate::digest::digest_under;
 
 use super::bounds::Repeat;
 use super::envelope::{CLAIMS, DIRECTORY, Lives};
-use super::wire::{Garbled, Reader, Writer, digest};
+use super::wire::{Garbled, Reader, Writer};
 
 /// Changes that are remembered for those who have not heard of them; who is further behind gets a snapshot.
 const LOG_MAX: usize = 32_768;
@@ -71,7 +72,7 @@ pub enum Have {
 
 /// The hash by which a client id is claimed.
 pub fn hash(key: u64, id: &str) -> u64 {
-    digest(key, id.as_bytes())
+    digest_under(key, id.as_bytes())
 }
 
 // === impl Claims ===

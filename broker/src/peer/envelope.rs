@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::Millis;
+use crate::digest::digest_under;
 
-use super::wire::{Garbled, Reader, Writer, digest};
+use super::wire::{Garbled, Reader, Writer};
 
 /// Bytes of the longest control payload.
 pub const PAYLOAD_MAX: usize = 60 * 1024;
@@ -123,7 +124,7 @@ pub fn pack(id: &str, lives: Lives, kind: u8, body: &[u8]) -> Vec<Vec<u8>> {
 
 /// The hash that tells which parts belong together, and whether all of them do.
 fn whole_of(id: &str, bytes: &[u8]) -> u64 {
-    digest(digest(0, id.as_bytes()), bytes)
+    digest_under(digest_under(0, id.as_bytes()), bytes)
 }
 
 fn begin(kind: u8, id: &str, lives: Lives) -> Writer {

@@ -22,18 +22,6 @@ pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// A hash of these bytes under a seed, the same on all machines: FNV-1a with 64 bits that begins with the seed, then the
-/// finalizer of MurmurHash3 with 64 bits, so that sums of it tell sets apart.
-pub fn digest(seed: u64, bytes: &[u8]) -> u64 {
-    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
-    for byte in seed.to_be_bytes().iter().chain(bytes) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    hash ^ (hash >> 33)
-}
-
 // === impl Writer ===
 
 impl Writer {

@@ -1,7 +1,7 @@
 //! What is retained, as sums of hashes: equal sums on two nodes mean that both hold the same.
 
 use crate::clock::Stamp;
-use crate::topic;
+use crate::digest::digest;
 
 /// Buckets that topics fall into, by the first eight bits of their hash.
 pub const BUCKETS: usize = 256;
@@ -68,7 +68,7 @@ impl Sums {
 /// A topic's place among all: the same on every node, so it is not keyed. Somebody who looks for them finds topics with
 /// one hash; so nothing is ever taken for the same topic because its hash is.
 pub fn hash_of(topic: &str) -> u64 {
-    topic::digest(topic)
+    digest(topic)
 }
 
 /// A number for a topic's hash with a stamp.
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_same_on_every_machine_and_in_every_version() {
-        assert_eq!(hash_of("site/7/state"), topic::digest("site/7/state"));
+        assert_eq!(hash_of("site/7/state"), digest("site/7/state"));
         assert_eq!(hash_of_entry(1, Stamp { time: 2, node: 3 }), hash_of_entry(1, Stamp { time: 2, node: 3 }));
         assert_ne!(hash_of_entry(1, Stamp { time: 2, node: 3 }), hash_of_entry(1, Stamp { time: 3, node: 2 }));
     }

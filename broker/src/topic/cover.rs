@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::children::Children;
 use super::{Filter, filter::levels};
+use crate::digest::digest;
 
 /// A multiset of filters and its minimal cover: the members that no other member covers.
 ///
@@ -315,19 +316,4 @@ impl<'a> Pattern<'a> {
         let all = all.then(|| node.children.iter()).into_iter().flatten();
         all.chain(one).filter(move |(level, _)| !(hidden && level.starts_with('$')))
     }
-}
-
-// === functions ===
-
-/// A hash of a filter's text, the same on all machines and for all versions: FNV-1a with 64 bits over its bytes, then the
-/// finalizer of MurmurHash3 with 64 bits, so that sums of it tell sets apart.
-#[must_use]
-pub fn digest(filter: &str) -> u64 {
-    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
-    for &byte in filter.as_bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    hash ^ (hash >> 33)
 }

@@ -10,7 +10,7 @@ mod subscription;
 mod tests;
 
 pub use self::{
-    cover::{Cover, Delta, digest},
+    cover::{Cover, Delta},
     filter::Filter,
     name::{TopicError, check_name},
     subscription::Subscription,

@@ -15,8 +15,8 @@ use crate::topic::{Cover, Filter};
 use super::network::{End, Packet, Wire, conn};
 use super::node::{Action, Calls, Publication, Side, pack};
 use super::plan::{FILTERS, Plan, TOPICS, filter};
-use super::random::Random;
 use super::store::SimSpool;
+use crate::random::Random;
 
 /// What a schedule is made of.
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@ mod marks;
 mod network;
 mod node;
 mod plan;
-pub(crate) mod random;
 mod routing;
 mod sharing;
 mod store;

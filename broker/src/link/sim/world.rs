@@ -11,9 +11,9 @@ use crate::link::{Incoming, Limits, Link, Mark, Role};
 use super::network::{End, Packet, Wire, conn};
 use super::node::{Action, Beside, Node, Publication, Side};
 use super::plan::{Dials, Plan, Sabotage};
-use super::random::Random;
 use super::sharing::Key;
 use super::store::{Kept, SimSpool};
+use crate::random::Random;
 
 /// Everything.
 pub struct World {

@@ -10,7 +10,6 @@ mod network;
 mod node;
 mod oracle;
 mod plan;
-mod random;
 mod table;
 mod world;
 

@@ -14,9 +14,9 @@ use super::network::{Local, Record, Way};
 use super::node::{Node, filters, name_of, publication};
 use super::oracle::Oracle;
 use super::plan::{Plan, Sabotage, TOPICS};
-use super::random::Random;
 use super::table::Packet;
 use crate::peer::{Address, Lane, address};
+use crate::random::Random;
 
 /// What happens.
 #[derive(Clone, Debug)]

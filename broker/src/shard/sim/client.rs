@@ -15,7 +15,7 @@ use super::trace::Trace;
 use crate::codec::ack::AckKind;
 use crate::codec::connect::{self, Connect};
 use crate::codec::{Version, ping};
-use crate::link::sim::random::Random;
+use crate::random::Random;
 
 /// A client.
 pub struct Client {

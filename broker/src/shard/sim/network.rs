@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::link::sim::random::Random;
+use crate::random::Random;
 use crate::transport::Simulated;
 
 /// A node or a client.

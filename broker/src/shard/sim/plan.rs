@@ -7,7 +7,7 @@ use tombolo_broker_api::WhenFull;
 use super::network::Micros;
 use crate::codec::Qos;
 use crate::codec::subscribe::{Options, RetainHandling};
-use crate::link::sim::random::Random;
+use crate::random::Random;
 
 /// What schedules of a kind have in common.
 #[derive(Clone, Debug)]

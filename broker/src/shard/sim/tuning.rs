@@ -3,7 +3,7 @@
 use tombolo_broker_api as api;
 
 use super::plan::Plan;
-use crate::link::sim::random::Random;
+use crate::random::Random;
 use crate::shard::Tuning;
 
 /// The bounds and times of a schedule.

@@ -19,7 +19,7 @@ use super::tuning::tuning;
 use crate::auth::{Identity, Role};
 use crate::clock::{self, Millis};
 use crate::codec::connect::Connect;
-use crate::link::sim::random::Random;
+use crate::random::Random;
 use crate::shard::{Attach, AttachLink, ConnectionGuard, Control, DialRequest, LinkKey, Stream, Tuning};
 use crate::transport::Transport;
 

@@ -5,7 +5,7 @@ use super::super::super::{Digest, TOMBSTONE_AGE};
 use super::super::wire;
 use super::world::{PLENTY, Weather, World, message};
 use crate::clock::{Millis, Stamp};
-use crate::topic;
+use crate::digest::digest;
 
 /// Long enough for passes that follow each other with the longest pauses.
 const LONG: Millis = Millis(2_000_000);
@@ -205,7 +205,7 @@ fn topics_with_one_hash_are_told_apart() {
         ("7mohtcOFVz", "c1E51sSEyx"),
     ];
     for (one, other) in pairs {
-        assert_eq!(topic::digest(one), topic::digest(other));
+        assert_eq!(digest(one), digest(other));
         // Each at one node, the later at either; and both at one of them.
         for (first, second) in [((0, one), (1, other)), ((1, one), (0, other)), ((0, one), (0, other))] {
             let mut world = World::new(1, &[PLENTY; 2]);

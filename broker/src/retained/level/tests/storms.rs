@@ -1,7 +1,8 @@
 //! Nodes that publish, remove, are cut off and heal, with a network that loses, repeats and reorders: many seeds.
 
-use super::world::{Content, PLENTY, Random, Weather, World};
+use super::world::{Content, PLENTY, Weather, World};
 use crate::clock::{Millis, Stamp};
+use crate::random::Random;
 use std::collections::BTreeMap;
 
 /// The last thing that happened to each topic: stamp, payload, and when it expires.
@@ -9,29 +10,29 @@ type Last = BTreeMap<String, (Stamp, Vec<u8>, Option<Millis>)>;
 
 /// A world with what should be in it.
 fn storm(seed: u64) -> (World, Last) {
-    let mut random = Random(seed);
-    let nodes = 2 + random.below(2) as usize;
+    let mut random = Random::new(seed);
+    let nodes = 2 + random.below(2);
     let mut world = World::new(seed ^ 0xABCD, &vec![PLENTY; nodes]);
-    world.weather = Weather { lost: random.below(40), twice: random.below(40), delay: (1, 1 + random.below(4_000)) };
+    world.weather = Weather { lost: random.below(40), twice: random.below(40), delay: (1, 1 + random.next() % 4_000) };
     let topics = 1 + random.below(60);
     let mut last = Last::new();
     for _ in 0..20 + random.below(150) {
-        let (one, other) = (random.below(nodes as u64) as usize, random.below(nodes as u64) as usize);
+        let (one, other) = (random.below(nodes), random.below(nodes));
         match random.below(20) {
             0 if one != other => world.cut(one, other),
             1 if one != other => world.heal(one, other),
-            2 => world.run(Millis(random.below(30_000))),
+            2 => world.run(Millis(random.next() % 30_000)),
             _ => {
                 let topic = format!("t/{}", random.below(topics));
-                let payload = if random.chance(30) { Vec::new() } else { random.below(1 << 40).to_be_bytes().to_vec() };
-                let expires_in = random.chance(15).then(|| Millis(1 + random.below(60_000)));
+                let payload = if random.chance(30) { Vec::new() } else { random.next().to_be_bytes().to_vec() };
+                let expires_in = random.chance(15).then(|| Millis(1 + random.next() % 60_000));
                 let stamp = world.publish(one, &topic, &payload, expires_in, 30);
                 let entry = (stamp, payload, expires_in.map(|length| world.now + length));
                 let before = last.entry(topic).or_insert_with(|| entry.clone());
                 if before.0 < stamp {
                     *before = entry;
                 }
-                world.run(Millis(random.below(200)));
+                world.run(Millis(random.next() % 200));
             }
         }
     }

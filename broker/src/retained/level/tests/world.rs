@@ -7,6 +7,7 @@ use crate::clock::{Millis, Stamp, StampClock};
 use crate::codec::publish::{self, Parts};
 use crate::codec::{Qos, Version};
 use crate::message::Message;
+use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -26,18 +27,15 @@ pub type Content = BTreeMap<String, (Stamp, Vec<u8>)>;
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     /// So many of a hundred are lost.
-    pub lost: u64,
+    pub lost: usize,
     /// So many of a hundred come twice.
-    pub twice: u64,
+    pub twice: usize,
     /// The shortest and the longest way, in milliseconds; any in between, so that they overtake each other.
     pub delay: (u64, u64),
 }
 
 /// A network in which nothing goes wrong.
 pub const CALM: Weather = Weather { lost: 0, twice: 0, delay: (1, 1) };
-
-/// Numbers that look random and follow from a seed (SplitMix64).
-pub struct Random(pub u64);
 
 /// A node.
 pub struct Node {
@@ -89,22 +87,6 @@ struct Out<'a> {
     now: Millis,
 }
 
-// === impl Random ===
-
-impl Random {
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
 // === impl World ===
 
 impl World {
@@ -114,7 +96,7 @@ impl World {
             nodes: Vec::new(),
             now: Millis(0),
             weather: CALM,
-            random: Random(seed),
+            random: Random::new(seed),
             connected: BTreeSet::new(),
             mail: BTreeMap::new(),
             sent: 0,
@@ -157,7 +139,7 @@ impl World {
         topic: &str,
         payload: &[u8],
         expires_in: Option<Millis>,
-        lost: u64,
+        lost: usize,
     ) -> Stamp {
         let stamp = self.stamp(node);
         let message = message(topic, payload, expires_in.map(|length| self.now + length));
@@ -309,13 +291,13 @@ impl World {
                 self.on_the_way_max = self.on_the_way_max.max(*bytes);
             }
             let (shortest, longest) = self.weather.delay;
-            let delay = shortest + self.random.below(longest - shortest + 1);
+            let delay = shortest + self.random.next() % (longest - shortest + 1);
             self.post(self.now + Millis(delay), Mail::Control { from, to, payload: payload.to_vec() });
         }
     }
 
     fn send_live(&mut self, from: usize, to: usize, live: Live) {
-        let at = self.now + Millis(1 + self.random.below(50));
+        let at = self.now + Millis(1 + self.random.next() % 50);
         let arrival = self.nodes[to].arrival.entry(from).or_default();
         *arrival = at.max(*arrival);
         let at = *arrival;

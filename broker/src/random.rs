@@ -1,4 +1,4 @@
-//! Numbers that look random and follow from a seed alone (SplitMix64).
+//! Numbers that look random and follow from a seed alone (SplitMix64), for simulations and generated tests.
 
 use std::time::Duration;
 
