@@ -52,6 +52,11 @@ pub const HELD_BYTES_MAX: usize = 1 << 20;
 /// Messages of other clusters that a session remembers by themselves while it moves; of more the oldest are forgotten, and may
 /// come again.
 pub const HAD_MAX: usize = 1_024;
+/// Messages of other clusters of which a node remembers that it left them to another one, for a session that moves; of more
+/// the oldest are forgotten, and may be lost if they came to two nodes.
+pub const LEFT_MAX: usize = 1_024;
+/// So long after the last of them it remembers that.
+pub const LEFT_KEPT: Millis = Millis(10_000);
 /// How often it is looked at whether what a session had over links can come again.
 pub const HAD_LOOK: Millis = Millis(10_000);
 

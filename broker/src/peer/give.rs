@@ -213,7 +213,7 @@ impl Record {
         for entry in std::mem::take(&mut self.log) {
             if entry.index <= self.queued {
                 cx.out.append(cx.id, entry.delivery, true);
-            } else if entry.index > held_up_to {
+            } else if entry.index > held_up_to && self.had.note(entry.entrance) {
                 self.take(cx, entry.tag.as_deref(), entry.delivery);
             }
         }

@@ -4,7 +4,9 @@
 //! A node takes each message of such a lane once, and so does a session that stays at it. One that moves takes along what
 //! the node that it leaves has had by then; what comes directly at the next one, and is in it, came before. What that node
 //! gets later for the session it forwards with its place in the lane, and the owner takes each place once, whichever way it
-//! comes first. All of this is over when this node itself has had the last of it: a lane is sent again in order, and not from
+//! comes first. Where a lane goes on at another node while the session moves, a message may enter at both, and each may say
+//! that it is the duty of another stay; so a node remembers what it left to others, and decides anew when it comes again. All
+//! of this is over when this node itself has had the last of it: a lane is sent again in order, and not from
 //! before what was acknowledged.
 
 use std::collections::VecDeque;
@@ -14,7 +16,7 @@ use crate::bound;
 use crate::clock::Millis;
 use crate::link::{LANES_ALONG_MAX, LaneId, LaneRuns, Origin, Place};
 
-use super::bounds::{HAD_LOOK, HAD_MAX};
+use super::bounds::{HAD_LOOK, HAD_MAX, LEFT_KEPT, LEFT_MAX};
 use super::outlet::Outlet;
 use super::wire::{Garbled, Reader, Writer};
 
@@ -34,6 +36,10 @@ pub struct Had {
     taken: Vec<LaneRuns>,
     /// What it was given since, oldest first.
     given: VecDeque<Entrance>,
+    /// What came to this node and was left to another one, oldest first.
+    left: VecDeque<Entrance>,
+    /// Until when that is remembered.
+    left_until: Millis,
     /// When it is looked at next whether it is over.
     look_at: Millis,
     /// When it is given up.
@@ -61,6 +67,7 @@ impl Had {
     /// Takes note of a message that goes on here; false if it was had by itself, be it directly or from a node before.
     pub fn note(&mut self, entrance: Option<Entrance>) -> bool {
         let Some(entrance) = entrance else { return true };
+        self.take_up(Some(&entrance));
         if self.given.contains(&entrance) {
             return false;
         }
@@ -69,6 +76,28 @@ impl Had {
             self.given.pop_front();
         }
         true
+    }
+
+    /// A message that came directly is left to another node.
+    pub fn leave(&mut self, entrance: Option<Entrance>, now: Millis) {
+        let Some(entrance) = entrance.filter(|entrance| !self.left.contains(entrance)) else { return };
+        self.left.push_back(entrance);
+        if self.left.len() > LEFT_MAX {
+            self.left.pop_front();
+        }
+        self.left_until = now + LEFT_KEPT;
+    }
+
+    /// It is taken here after all.
+    pub fn take_up(&mut self, entrance: Option<&Entrance>) {
+        if let Some(entrance) = entrance {
+            self.left.retain(|left| left != entrance);
+        }
+    }
+
+    /// Whether it was left to another node, and not taken since.
+    pub fn has_left(&self, entrance: Option<&Entrance>) -> bool {
+        entrance.is_some_and(|entrance| self.left.contains(entrance))
     }
 
     /// The same with what this node has had, for the next.
@@ -84,9 +113,10 @@ impl Had {
         Self { taken: all, given: self.given.clone(), ..Self::default() }
     }
 
-    /// It came with a session.
-    pub fn begin(self, until: Millis) -> Self {
-        Self { until, ..self }
+    /// It came with a session to a node that knows what it left to others.
+    pub fn begin(self, until: Millis, before: Self) -> Self {
+        let Self { left, left_until, .. } = before;
+        Self { until, left, left_until, ..self }
     }
 
     /// Whether nothing of it can come again; it is looked at now and then. Ask when nothing is forwarded any more.
@@ -101,6 +131,9 @@ impl Had {
         let has_had = |lane: &Arc<LaneId>, place| out.has_had(&Entrance { lane: lane.clone(), place });
         self.taken.retain(|taken| !is_past && taken.runs.last().is_some_and(|(_, last)| !has_had(&taken.lane, *last)));
         self.given.retain(|given| !is_past && !out.has_had(given));
+        if now >= self.left_until {
+            self.left.clear();
+        }
         self.is_empty()
     }
 
@@ -110,7 +143,7 @@ impl Had {
     }
 
     fn is_empty(&self) -> bool {
-        self.taken.is_empty() && self.given.is_empty()
+        self.taken.is_empty() && self.given.is_empty() && self.left.is_empty()
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
@@ -238,6 +271,18 @@ mod tests {
         let lanes = (0..LANES_ALONG_MAX as u64 + 1).map(|life| runs(life, &[(1, 1)]));
         let before = Had { taken: lanes.collect(), ..Had::default() };
         assert_eq!(before.with(vec![runs(99, &[(1, 1)])]).taken.len(), LANES_ALONG_MAX);
+    }
+
+    #[test]
+    fn what_was_left_to_another_node_is_known_until_it_is_taken_here_after_all() {
+        let mut had = Had::default();
+        (0..=LEFT_MAX as u64).for_each(|batch| had.leave(Some(entrance(1, batch)), Millis(0)));
+        for (batch, left) in [(0, false), (1, true), (LEFT_MAX as u64, true)] {
+            assert_eq!(had.has_left(Some(&entrance(1, batch))), left, "{batch}");
+        }
+        assert!(had.note(Some(entrance(1, 1))) && !had.has_left(Some(&entrance(1, 1))));
+        let later = Had::default().begin(Millis(1), had);
+        assert!(later.has_left(Some(&entrance(1, 2))), "when the session comes back, too");
     }
 
     #[test]

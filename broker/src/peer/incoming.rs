@@ -96,19 +96,20 @@ impl Record {
                     cx.common.stats.messages_dropped += 1;
                 }
             }
-            Role::Owner if !mine => {}
+            Role::Owner | Role::Frozen(_) | Role::Drain(_) if !mine => self.had.leave(entrance, cx.now),
             Role::Owner => {
                 self.had.note(entrance);
                 self.take(cx, Some(tag), delivery);
             }
             // QoS 0 is for who is there, and nobody is.
-            Role::Frozen(_) | Role::Drain(_) if !mine || lossy => {}
+            Role::Frozen(_) | Role::Drain(_) if lossy => {}
             Role::Frozen(_) | Role::Drain(_) => {
                 let limits = cx.out.limits();
                 if self.log.len() >= limits.messages || self.log_bytes + delivery.cost() > limits.bytes {
                     cx.common.stats.messages_dropped += 1;
                     return;
                 }
+                self.had.take_up(entrance.as_ref());
                 self.index += 1;
                 self.log_bytes += delivery.cost();
                 let tag = (!given).then(|| tag.clone());
@@ -119,6 +120,22 @@ impl Record {
                     drain.repeat = Repeat::now(cx.now);
                 }
             }
+        }
+    }
+
+    /// The same of a message of another cluster that came to this node before. It entered at one node and at another, where
+    /// its lane went on, and for each entrance another stay may have the duty: what was left to another node by the first
+    /// that came here may be this node's by the second. A session takes the place once, whoever takes it.
+    pub fn offer_again<O: Outlet>(
+        &mut self,
+        cx: &mut Cx<'_, O>,
+        tag: &Arc<Tag>,
+        entrance: Option<Entrance>,
+        delivery: Delivery,
+    ) {
+        let is_open = |one: &Undecided| entrance.is_some() && one.entrance == entrance;
+        if self.had.has_left(entrance.as_ref()) || self.undecided.iter().any(is_open) {
+            self.offer(cx, tag, entrance, delivery, false);
         }
     }
 
@@ -141,8 +158,9 @@ impl Record {
     /// It is known by now what is this node's duty.
     pub fn decide_undecided<O: Outlet>(&mut self, cx: &mut Cx<'_, O>) {
         for Undecided { tag, given, entrance, delivery } in std::mem::take(&mut self.undecided) {
-            if given || self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
-                self.had.note(entrance);
+            if !given && !self.is_mine(&cx.common.nodes.me, &tag, &delivery) {
+                self.had.leave(entrance, cx.now);
+            } else if self.had.note(entrance) {
                 self.take(cx, Some(&tag), delivery);
             }
         }

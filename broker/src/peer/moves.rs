@@ -44,6 +44,8 @@ pub struct Lane<'a> {
     pub shard: u8,
     /// Where it came from another cluster, if it did.
     pub entrance: Option<&'a Entrance>,
+    /// It came to this node before, by another lane.
+    pub repeat: bool,
 }
 
 /// How much there is of what, for status.
@@ -240,7 +242,13 @@ impl Moves {
         let tag = self.common.nodes.tag(lane.node, lane.shard).cloned();
         let tag = tag.unwrap_or_else(|| Arc::new(Tag::new(lane.node.into())));
         let entrance = lane.entrance.cloned();
-        self.with_known(out, id, now, |record, cx| record.offer(cx, &tag, entrance, delivery, shared));
+        self.with_known(out, id, now, |record, cx| {
+            if lane.repeat && !shared {
+                record.offer_again(cx, &tag, entrance, delivery);
+            } else {
+                record.offer(cx, &tag, entrance, delivery, shared);
+            }
+        });
     }
 
     /// The end of a turn of the shard: what marks and imports of the turn lead to, and what is due.

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::bound;
 use crate::clock::{Millis, Stamp};
 use crate::message::Delivery;
 
@@ -87,7 +88,7 @@ impl Held {
 
     /// More waits than may.
     pub fn is_over(&self) -> bool {
-        self.all.len() > HELD_MAX || self.bytes > HELD_BYTES_MAX
+        self.all.len() > bound::now(HELD_MAX) || self.bytes > HELD_BYTES_MAX
     }
 
     /// Nothing waits.

@@ -94,7 +94,7 @@ impl Record {
             let is_mine = || entry.tag.as_ref().is_none_or(|tag| trail.accepts(&me, tag));
             kept.is_some_and(|(_, index)| entry.index > index) && is_mine()
         });
-        self.had = export.had.begin(cx.now + cx.common.settings.keep);
+        self.had = export.had.begin(cx.now + cx.common.settings.keep, std::mem::take(&mut self.had));
         for entry in rest {
             if !self.had.note(entry.entrance) {
                 continue;

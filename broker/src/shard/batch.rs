@@ -27,8 +27,8 @@ pub struct Batch {
     stamps: Vec<(u32, Stamp)>,
     /// Where messages came from, each true from the message of this index on.
     lanes: Vec<(u32, Lane)>,
-    /// Where messages of other clusters came from: index of the message, origin.
-    origins: Vec<(u32, Origin)>,
+    /// Where messages of other clusters came from: index of the message, origin, whether it is a repeat.
+    origins: Vec<(u32, Origin, bool)>,
     /// Messages that other nodes keep for members here: index of the message, what is owed.
     debts: Vec<(u32, Debt)>,
     notes: Vec<NoteAt>,
@@ -85,6 +85,8 @@ pub struct Item<'a> {
     pub lane: Option<(&'a Arc<str>, u8)>,
     /// Where it came from, if from another cluster.
     pub origin: Option<&'a Origin>,
+    /// It came by another node before.
+    pub repeat: bool,
     /// What is owed to the node that sent it.
     pub debt: Option<&'a Debt>,
 }
@@ -110,7 +112,7 @@ impl Batch {
             self.lanes.push((self.messages.len() as u32, lane.map(|(node, shard)| (Arc::clone(node), shard))));
         }
         if let Some(origin) = publication.passage.origin {
-            self.origins.push((self.messages.len() as u32, origin.clone()));
+            self.origins.push((self.messages.len() as u32, origin.clone(), publication.passage.repeat));
         }
         if let Some(debt) = publication.passage.debt {
             self.debts.push((self.messages.len() as u32, debt.clone()));
@@ -201,7 +203,7 @@ impl Batch {
             if let Some((_, from)) = lanes.next_if(|(index, _)| *index as usize == message) {
                 lane = from.as_ref().map(|(node, shard)| (node, *shard));
             }
-            let origin = origins.next_if(|(index, _)| *index as usize == message).map(|(_, origin)| origin);
+            let origin = origins.next_if(|(index, _, _)| *index as usize == message);
             let debt = debts.next_if(|(index, _)| *index as usize == message).map(|(_, debt)| debt);
             message += 1;
             Some(Step::Message(Item {
@@ -214,7 +216,8 @@ impl Batch {
                 expires_at: entry.expires_at,
                 stamp,
                 lane,
-                origin,
+                origin: origin.map(|(_, origin, _)| origin),
+                repeat: origin.is_some_and(|(_, _, repeat)| *repeat),
                 debt,
             }))
         })

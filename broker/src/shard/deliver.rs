@@ -130,13 +130,18 @@ impl Core {
         if qos == Qos::AtMostOnce && !online {
             return;
         }
+        // Who takes messages as they come has had it. One that moves may have left it to another node.
+        let repeat = publication.passage.repeat && !flags.as_member();
+        if repeat && !*watched {
+            return;
+        }
         if *watched {
             let delivery = delivery(publication, ids, qos, retain, group);
             let (lane, shard) = (publication.passage.lane, publication.shard);
             let (node, shard) = lane.map_or((None, shard), |(node, shard)| (Some(Arc::clone(node)), shard));
             let (epoch, shared) = (*epoch, flags.as_member());
             let entrance = publication.passage.origin.and_then(Entrance::of);
-            told.push(Told::Offered(Offered { slot, epoch, node, shard, entrance, delivery, shared }));
+            told.push(Told::Offered(Offered { slot, epoch, node, shard, entrance, repeat, delivery, shared }));
             return;
         }
         if qos == Qos::AtMostOnce {

@@ -51,7 +51,7 @@ pub struct Passage<'a> {
     pub back: Option<Receiver>,
     /// It came from another cluster, from here.
     pub origin: Option<&'a Origin>,
-    /// Clients of this node have had it: it came by another node before.
+    /// It came by another node before: clients of this node have had it, but for those whose sessions move.
     pub repeat: bool,
     /// The node that sent it keeps it until the members that get it here have acknowledged it.
     pub debt: Option<&'a Debt>,

@@ -87,8 +87,8 @@ impl Shard {
             if receiver.flags.no_local() && own == Some((receiver.shard, receiver.slot)) {
                 continue;
             }
-            // Other nodes may lack what clients here have had.
-            if repeat && receiver.flags.kind() != Kind::Peer {
+            // Other nodes may lack what was had here, and so may sessions that move.
+            if repeat && receiver.flags.kind() == Kind::Link {
                 continue;
             }
             delivered = true;
@@ -117,12 +117,12 @@ impl Shard {
     /// What came from another node goes to clients of this one, and to members of those groups here that it was sent for:
     /// who told us told all other nodes, and its own links.
     fn route_from_peer(&mut self, entry: usize, publication: &mut Publication<'_>) -> Routed {
-        let Passage { shares, shares_only, back, origin, repeat, .. } = publication.passage;
+        let Passage { shares, shares_only, back, origin, .. } = publication.passage;
         let route = self.cache.entry(entry);
         let core = &mut self.core;
         let mut begun: u64 = 0;
         let clients = route.receivers.iter().enumerate().filter(|(_, receiver)| receiver.flags.kind() == Kind::Client);
-        for (at, receiver) in clients.filter(|_| !shares_only && !repeat) {
+        for (at, receiver) in clients.filter(|_| !shares_only) {
             self.ids.clear();
             self.ids.extend(route.ids_of(at));
             hand_over(core, *receiver, &self.ids, publication, &mut begun);

@@ -155,7 +155,7 @@ impl Shard {
                 publication.shard = from as u8;
                 publication.passage.stamp = item.stamp;
                 publication.passage.lane = item.lane;
-                publication.passage.origin = item.origin;
+                (publication.passage.origin, publication.passage.repeat) = (item.origin, item.repeat);
                 publication.passage.debt = item.debt;
                 let mut ids = item.ids;
                 for (at, receiver) in item.receivers.iter().enumerate() {

@@ -344,7 +344,8 @@ impl World {
                 let Some(row) = table.rows.get(&id).filter(|row| row.slot == slot) else { return };
                 let offered = row.watched && (sabotage != Some(Sabotage::NoDuty) || row.stripped || row.frozen);
                 if offered {
-                    moves.offer(table, &id, Lane { node: &origin, shard, entrance: None }, delivery, false, now);
+                    let lane = Lane { node: &origin, shard, entrance: None, repeat: false };
+                    moves.offer(table, &id, lane, delivery, false, now);
                 } else {
                     assert!(!row.stripped && !row.frozen, "an unwatched session that is not served");
                     table.enqueue(&id, delivery);

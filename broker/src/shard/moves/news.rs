@@ -28,6 +28,8 @@ pub struct Offered {
     pub shard: u8,
     /// Where it came from another cluster, if it did.
     pub entrance: Option<Entrance>,
+    /// It came by another node before.
+    pub repeat: bool,
     /// The message.
     pub delivery: Delivery,
     /// It came by a shared subscription of which this member was chosen.
@@ -122,15 +124,18 @@ impl Shard {
     }
 
     fn offer(&mut self, offered: Offered) {
-        let Offered { slot, epoch, node, shard, entrance, delivery, shared } = offered;
+        let Offered { slot, epoch, node, shard, entrance, repeat, delivery, shared } = offered;
         let Some(row) = self.core.rows.get(slot as usize).filter(|row| row.epoch == epoch) else { return };
         let Some(id) = row.client().map(|client| client.id.clone()) else { return };
         let node = node.unwrap_or_else(|| Arc::clone(&self.shared.local.node));
         if !row.watched {
             // It was settled while the message was on its way here.
+            if repeat {
+                return;
+            }
             return self.append_delivery(slot, delivery, false);
         }
-        let lane = Lane { node: &node, shard, entrance: entrance.as_ref() };
+        let lane = Lane { node: &node, shard, entrance: entrance.as_ref(), repeat };
         self.act_moves(|moves, out, now| moves.offer(out, &id, lane, delivery, shared, now));
     }
 

@@ -57,7 +57,8 @@ pub struct Plan {
     pub one_dials: bool,
     /// What waits for the other cluster has little room, and this happens when that is full.
     pub small_links: Option<WhenFull>,
-    /// Of what came over links so much is remembered, that it does not come twice.
+    /// Of what came over links so much is remembered, that it does not come twice; and so much waits at a session that moved
+    /// for what belongs before.
     pub memory: Option<usize>,
     /// How far the wall clocks of all nodes of a cluster are off together, at most and either way.
     pub apart: Micros,

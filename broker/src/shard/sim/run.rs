@@ -93,11 +93,16 @@ fn shrink(plan: &Plan, seed: u64) -> (Vec<Step>, Outcome) {
     (steps, outcome)
 }
 
-/// Runs so many schedules of a plan.
-pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
+/// The seeds of so many schedules, or those that are asked for.
+pub(super) fn seeds(count: u64) -> Range<u64> {
     let from = number("FROM").unwrap_or(0);
     let many = from..from + number("SCHEDULES").unwrap_or(count);
-    let seeds = number("SEED").map_or(many, |seed| seed..seed + 1);
+    number("SEED").map_or(many, |seed| seed..seed + 1)
+}
+
+/// Runs so many schedules of a plan.
+pub(super) fn holds(name: &str, plan: &Plan, count: u64) {
+    let seeds = seeds(count);
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let (mut receipts, mut fulfilled, mut turns, mut emptied) = (0, 0, 0, 0);
     let (mut left, mut joined, mut held, mut missing) = (0, 0, 0, 0);

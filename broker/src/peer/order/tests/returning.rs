@@ -1,7 +1,7 @@
 //! An owner that had the session before, and gets it back from the node to which it gave it.
 
 use super::*;
-use crate::link::Version as Number;
+use crate::link::{LaneId, Place, Version as Number};
 
 const FIRST: Number = Number { epoch: 1, number: 1 };
 
@@ -112,4 +112,30 @@ fn nobody_waits_longer_than_may_be_for_what_may_come_for_an_earlier_stay() {
     owner.b_forwards(2, &[7]);
     assert_eq!(owner.world.got, [3, 4, 7]);
     assert_eq!(owner.common.stats.holds_passed, 1, "it may be out of order");
+}
+
+#[test]
+fn what_a_lane_brings_again_is_taken_if_it_was_left_to_another_node_and_not_if_it_was_had() {
+    let mut owner = returned();
+    owner.settle_but_c();
+    ["b", "me"].iter().for_each(|about| owner.common.nodes.mark("c", 0, &(*about).into(), FIRST));
+    owner.b_forwards(1, &[3]);
+    let lane = Arc::new(LaneId { cluster: "far".into(), node: "far-0".into(), life: 1 });
+    let entrance = |number| {
+        let place = Place { batch: u64::from(number), message: 0 };
+        Some(Entrance { lane: lane.clone(), place })
+    };
+    // It entered where only the stay of `b` was known, and then where the session is known to be here again.
+    let mut theirs = Tag::new("a".into());
+    theirs.put(&"b".into(), FIRST);
+    let (theirs, mine) = (Arc::new(theirs), owner.common.nodes.tag("c", 0).expect("a lane").clone());
+    for number in [5, 6] {
+        owner.with(|record, cx| record.offer(cx, &theirs, entrance(number), delivery(number), false));
+    }
+    assert_eq!(owner.world.got, [3, 4], "both are for b to take");
+    owner.with(|record, cx| record.offer_again(cx, &mine, entrance(5), delivery(5)));
+    owner.with(|record, cx| record.offer_again(cx, &mine, entrance(5), delivery(5)));
+    owner.with(|record, cx| record.offer_again(cx, &theirs, entrance(6), delivery(6)));
+    owner.with(|record, cx| record.offer_again(cx, &mine, entrance(7), delivery(7)));
+    assert_eq!(owner.world.got, [3, 4, 5], "5 is taken once, 6 is still for b, and 7 was taken as it came");
 }
