@@ -54,6 +54,7 @@ pub use ready::Ready;
 pub use turn::serve;
 
 use crate::clock::{Clock, Millis, StampClock};
+use crate::digest::digest;
 use crate::link::{Local, Mark, Origin, Seen};
 use crate::metrics::{Board, Counters};
 use crate::peer::{Claims, Directory, Moves};
@@ -192,13 +193,9 @@ pub struct Shard {
     awaited_commit: Option<u64>,
 }
 
-/// The shard of a client id, or of a link by the name of its remote cluster: FNV-1a, the same on every thread.
+/// The shard of a client id, or of a link by the name of its remote cluster; the same on every thread.
 pub fn shard_of(key: &[u8], shards: usize) -> usize {
-    let hash = key
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    // The high half: the low bits of FNV are the weaker ones.
-    (hash >> 32) as usize % shards
+    (digest(key) % shards as u64) as usize
 }
 
 // === impl Shared ===
@@ -315,5 +312,25 @@ impl Shard {
     fn next_epoch(&mut self) -> u16 {
         self.epochs = self.epochs.wrapping_add(1);
         self.epochs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shard_of;
+
+    #[test]
+    fn clients_whose_ids_differ_in_a_number_alone_are_spread_over_all_shards() {
+        let names: [fn(usize) -> String; 4] = [
+            |number| format!("{number}"),
+            |number| format!("sensor-{number:06}"),
+            |number| format!("plant 7/line {number}/pump"),
+            |number| format!("lg.5f3a.s.0.{}", number * 10),
+        ];
+        for (shards, name) in [2, 3, 4, 8, 64].into_iter().flat_map(|shards| names.map(|name| (shards, name))) {
+            let mut counts = vec![0; shards];
+            (0..100 * shards).for_each(|number| counts[shard_of(name(number).as_bytes(), shards)] += 1);
+            assert!(counts.iter().all(|count| (50..=150).contains(count)), "{}: {counts:?}", name(0));
+        }
     }
 }

@@ -442,10 +442,11 @@ impl Client {
 }
 
 /// Whether a session is where it can't be reached from a node, and need not be waited for: a node that does not answer within
-/// two seconds counts so.
+/// two seconds counts so. It may be where its client knocked and was refused in the end.
 fn is_away(session: usize, node: usize, around: &Around<'_>) -> bool {
-    let home = around.oracle.sessions[session].node;
-    around.fresh && home != node && around.now < around.weather.troubled[node][home] + PATIENCE
+    let session = &around.oracle.sessions[session];
+    let mut homes = session.tried.iter().copied().chain([session.node]);
+    around.fresh && homes.any(|home| home != node && around.now < around.weather.troubled[node][home] + PATIENCE)
 }
 
 /// The payload of a message, by which it is known.

@@ -147,7 +147,7 @@ pub struct Session {
     /// When it may end, though its client does not know yet.
     pub ends_at: Option<Micros>,
     /// Where its client has knocked since it was connected last.
-    tried: BTreeSet<usize>,
+    pub tried: BTreeSet<usize>,
     /// When it came to its node.
     pub moved_at: Micros,
     /// Nodes that it left, and when.
