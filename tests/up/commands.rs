@@ -4,6 +4,8 @@ use std::process::{Command, Output};
 
 use tombolo_tests::binaries::binary;
 use tombolo_tests::child::Child;
+use tombolo_tests::ports;
+use tombolo_tests::up::Up;
 
 async fn tombolo(arguments: &[&str]) -> Output {
     let mut command = Command::new(binary("tombolo"));
@@ -39,7 +41,13 @@ async fn status_without_anything_running_says_so() {
 
 #[tokio::test]
 async fn status_of_a_folder_with_which_nothing_runs_names_those_with_which_something_does() {
-    let (one, other) = (super::up().await, super::up().await);
+    let one = super::up().await;
+    let mut manifests = super::story();
+    for cluster in ["deployment-local", "deployment-cloud"] {
+        let (taken, free) = (one.listener(cluster).port().to_string(), ports::free().to_string());
+        manifests.iter_mut().for_each(|(_, text)| *text = text.replace(&taken, &free));
+    }
+    let other = Up::start(&super::borrow(&manifests)).await;
     let folder = tempfile::tempdir().expect("a folder can be made");
     let output = tombolo(&["status", "--data-dir", &folder.path().display().to_string()]).await;
     let said = text(&output.stderr);
@@ -96,7 +104,7 @@ async fn pub_with_a_wrong_password_and_to_nobody_says_what_is_wrong() {
         "{}",
         text(&output.stderr)
     );
-    let nobody = tombolo_tests::ports::free().to_string();
+    let nobody = ports::free().to_string();
     let output = tombolo(&["pub", "-h", "127.0.0.1", "-p", &nobody, "-t", "t", "-m", "m"]).await;
     assert!(!output.status.success() && text(&output.stderr).contains(&nobody), "{}", text(&output.stderr));
 }
