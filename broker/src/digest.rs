@@ -13,12 +13,17 @@ pub fn digest_under(seed: u64, bytes: &[u8]) -> u64 {
     of(seed.to_be_bytes().iter().chain(bytes))
 }
 
-fn of<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    let mut hash = bytes.fold(0xCBF2_9CE4_8422_2325, fnv);
+/// The finalizer of MurmurHash3 with 64 bits: all bits of its argument reach all of its value.
+#[must_use]
+pub fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
     hash ^ (hash >> 33)
+}
+
+fn of<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    mix(bytes.fold(0xCBF2_9CE4_8422_2325, fnv))
 }
 
 #[cfg(test)]

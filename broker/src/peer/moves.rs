@@ -44,7 +44,7 @@ pub struct Lane<'a> {
     pub shard: u8,
     /// Where it came from another cluster, if it did.
     pub entrance: Option<&'a Entrance>,
-    /// It came to this node before, by another lane.
+    /// It came to this node before, by another lane, and not for a member of a shared subscription.
     pub repeat: bool,
 }
 
@@ -243,7 +243,7 @@ impl Moves {
         let tag = tag.unwrap_or_else(|| Arc::new(Tag::new(lane.node.into())));
         let entrance = lane.entrance.cloned();
         self.with_known(out, id, now, |record, cx| {
-            if lane.repeat && !shared {
+            if lane.repeat {
                 record.offer_again(cx, &tag, entrance, delivery);
             } else {
                 record.offer(cx, &tag, entrance, delivery, shared);

@@ -1,7 +1,7 @@
 //! What is retained, as sums of hashes: equal sums on two nodes mean that both hold the same.
 
 use crate::clock::Stamp;
-use crate::digest::digest;
+use crate::digest::{digest, mix};
 
 /// Buckets that topics fall into, by the first eight bits of their hash.
 pub const BUCKETS: usize = 256;
@@ -94,13 +94,6 @@ pub fn hashes_of_cells(bucket: usize, first: usize, last: usize) -> (u64, u64) {
 
 fn bucket_of(hash: u64) -> usize {
     (hash >> BUCKET_SHIFT) as usize
-}
-
-/// The finalizer of MurmurHash3 with 64 bits: all bits of its argument reach all of its value.
-fn mix(mut hash: u64) -> u64 {
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]

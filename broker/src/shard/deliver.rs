@@ -130,11 +130,7 @@ impl Core {
         if qos == Qos::AtMostOnce && !online {
             return;
         }
-        // Who takes messages as they come has had it. One that moves may have left it to another node.
         let repeat = publication.passage.repeat && !flags.as_member();
-        if repeat && !*watched {
-            return;
-        }
         if *watched {
             let delivery = delivery(publication, ids, qos, retain, group);
             let (lane, shard) = (publication.passage.lane, publication.shard);
@@ -142,6 +138,10 @@ impl Core {
             let (epoch, shared) = (*epoch, flags.as_member());
             let entrance = publication.passage.origin.and_then(Entrance::of);
             told.push(Told::Offered(Offered { slot, epoch, node, shard, entrance, repeat, delivery, shared }));
+            return;
+        }
+        // Who takes messages as they come has had it. One that moves may have left it to another node.
+        if repeat {
             return;
         }
         if qos == Qos::AtMostOnce {

@@ -28,7 +28,7 @@ pub struct Offered {
     pub shard: u8,
     /// Where it came from another cluster, if it did.
     pub entrance: Option<Entrance>,
-    /// It came by another node before.
+    /// It came by another node before, and not for a member of a shared subscription.
     pub repeat: bool,
     /// The message.
     pub delivery: Delivery,
